@@ -1,0 +1,704 @@
+"""The workflow that all detectors share; nothing here is about any one model."""
+
+import copy
+import warnings
+from abc import ABCMeta, abstractmethod
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ._compat import HasMethods, Interval, StrOptions, _fit_context
+from ._data import (
+    FeatureScaler,
+    RowDataset,
+    RowIndex,
+    TensorBatches,
+    resolve_device,
+    resolve_input_shape,
+    row_keys,
+)
+from ._networks import build_members
+from ._scoring import JointScore, LocalScore, PartScore, part_magnitudes
+from ._training import AdversarialNet, ProgressBar
+from .architectures import MLP, ConvNet
+from .thresholds import QuantileThreshold, _fit_threshold, p_values
+
+__all__ = ["BaseGANDetector"]
+
+
+class BaseGANDetector(OutlierMixin, BaseEstimator, metaclass=ABCMeta):
+    """Validation, scaling, training, scoring, threshold and state of a detector.
+
+    A subclass supplies what makes it the method it is:
+
+    - ``_build_networks(architecture, input_shape, latent_dim)``: a dict of factories
+      for the networks;
+    - ``_objective()``: the losses (see :class:`AdversarialNet`);
+    - ``_score_parts(networks, x)``: the residual vectors a score is made of;
+
+    and the class attributes below.
+    """
+
+    # Names of the score parts, and those that the default score looks at.
+    _part_names = ()
+
+    _parameter_constraints = {
+        "architecture": [
+            StrOptions({"auto", "mlp", "conv"}),
+            HasMethods(["encoder", "decoder"]),
+        ],
+        "input_shape": ["array-like", None],
+        "latent_dim": [
+            Interval(Integral, 1, None, closed="left"),
+            StrOptions({"auto"}),
+        ],
+        "scaler": [StrOptions({"auto", "minmax", "standard", "channel"}), None],
+        "n_members": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "input_noise": [
+            Interval(Real, 0, None, closed="left"),
+            "array-like",
+            StrOptions({"auto"}),
+        ],
+        "max_references": [Interval(Integral, 2, None, closed="left")],
+        "contamination": [
+            StrOptions({"auto"}),
+            Interval(Real, 0, 0.5, closed="right"),
+        ],
+        "false_alarm_rate": [Interval(Real, 0, 1, closed="neither")],
+        "threshold": [
+            StrOptions({"auto", "max", "tail", "conformal"}),
+            Real,
+            callable,
+            HasMethods(["fit"]),
+        ],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "max_steps": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "learning_rate_schedule": [StrOptions({"cosine", "constant"})],
+        "beta_1": [Interval(Real, 0, 1, closed="left"), StrOptions({"auto"})],
+        "callbacks": ["array-like", None],
+        "net_params": [dict, None],
+        "device": [str, torch.device],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        *,
+        architecture,
+        input_shape,
+        latent_dim,
+        scaler,
+        n_members,
+        input_noise,
+        score_type,
+        max_references,
+        contamination,
+        false_alarm_rate,
+        threshold,
+        validation_fraction,
+        max_steps,
+        batch_size,
+        learning_rate,
+        learning_rate_schedule,
+        beta_1,
+        callbacks,
+        net_params,
+        device,
+        random_state,
+        verbose,
+    ):
+        self.architecture = architecture
+        self.input_shape = input_shape
+        self.latent_dim = latent_dim
+        self.scaler = scaler
+        self.n_members = n_members
+        self.input_noise = input_noise
+        self.score_type = score_type
+        self.max_references = max_references
+        self.contamination = contamination
+        self.false_alarm_rate = false_alarm_rate
+        self.threshold = threshold
+        self.validation_fraction = validation_fraction
+        self.max_steps = max_steps
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_schedule = learning_rate_schedule
+        self.beta_1 = beta_1
+        self.callbacks = callbacks
+        self.net_params = net_params
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # What a subclass supplies.
+
+    @abstractmethod
+    def _build_networks(self, build):
+        """Return "generator" and, if adversarial, "discriminator" as modules.
+
+        ``build(factory)`` calls ``factory`` once per member and stacks the results.
+        """
+
+    @abstractmethod
+    def _objective(self):
+        """Return the losses; see :class:`AdversarialNet`."""
+
+    @abstractmethod
+    def _score_parts(self, networks, x, names):
+        """Return the parts ``names`` of rows ``x``, each (n_members, n, width)."""
+
+    @abstractmethod
+    def _encode(self, networks, x):
+        """Return the codes of rows ``x``, (n_members, n, latent_dim)."""
+
+    @abstractmethod
+    def _reconstruct(self, networks, x):
+        """Return the normal counterpart of rows ``x``, shaped like them."""
+
+    # Fitting.
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None):
+        """Train on rows believed to be normal, and set the threshold.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), (n_samples, channels, length), \
+(n_samples, height, width) or (n_samples, channels, height, width)
+            Training rows. With ``input_shape``, flat rows of images or windows.
+        y : None
+            Ignored; present for API consistency.
+
+        Returns
+        -------
+        self : object
+            The fitted detector.
+
+        Raises
+        ------
+        ValueError
+            If ``X`` has missing or infinite values, fewer than two rows, or a shape
+            that contradicts ``input_shape``; if there are too few rows for the
+            threshold rule.
+        FloatingPointError
+            If training diverged. The detector is then left unfitted.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If training was interrupted from the keyboard. The detector is then
+            fitted on the steps that were done.
+        """
+        self._reset()
+        try:
+            self._fit(X)
+        except BaseException:
+            self._reset()
+            raise
+        return self
+
+    def _reset(self):
+        """Forget everything that was learned."""
+        for name in list(vars(self)):
+            if name.endswith("_") and not name.startswith("__"):
+                delattr(self, name)
+        self.__dict__.pop("_scores", None)
+
+    def _fit(self, X):
+        X = self._validate(X, reset=True)
+        self.device_ = resolve_device(self.device)
+        self._resolve_architecture()
+        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        generator = torch.Generator().manual_seed(int(seed))
+
+        X_train, X_held_out = self._hold_out(X, generator)
+        kind = self._auto("scaler")
+        self.scaler_ = FeatureScaler(kind, self.input_shape_).fit(X_train)
+        networks = self._new_networks(generator)
+        self.net_ = self._new_net(networks, len(X_train), generator)
+        self._train(X_train)
+        self._fit_scores(X_train, X_held_out, generator)
+        self._fit_threshold(X)
+
+    def _validate(self, X, *, reset):
+        """Check ``X`` and return it as one row of float64 or float32 per sample."""
+        shape = np.shape(X) if isinstance(X, list | tuple) else getattr(X, "shape", ())
+        if len(shape) > 4:
+            raise ValueError(
+                f"X has {len(shape)} dimensions, of shape {tuple(shape)}. Pass rows "
+                "(n, n_features), windows (n, channels, length), or images (n, height, "
+                "width) or (n, channels, height, width)."
+            )
+        if len(shape) > 2:
+            X = np.asarray(X)
+            row_shape = tuple(shape[1:])
+            if not reset:
+                expected = self.input_shape_
+                if row_shape != expected and (1, *row_shape) != expected:
+                    raise ValueError(
+                        f"X has shape {tuple(shape)}, but {type(self).__name__} was "
+                        f"fitted on rows of shape {expected}. Pass (n, "
+                        f"{', '.join(map(str, expected))}) or flat rows of "
+                        f"{self.n_features_in_} values."
+                    )
+            X = X.reshape(len(X), -1)
+        X = validate_data(
+            self,
+            X,
+            reset=reset,
+            dtype=[np.float64, np.float32],
+            ensure_min_samples=2 if reset else 1,
+        )
+        if reset:
+            array_shape = shape if len(shape) > 2 else X.shape
+            self.input_shape_ = resolve_input_shape(self.input_shape, array_shape)
+        return X
+
+    def _auto(self, name):
+        """A parameter's value, with "auto" replaced by what suits the rows."""
+        value = getattr(self, name)
+        if isinstance(value, str) and value == "auto":
+            kind = "rows" if len(self.input_shape_) == 1 else "maps"
+            value = self._defaults[kind][name]
+        return value
+
+    def _resolve_architecture(self):
+        kind = self._auto("architecture")
+        if kind == "conv" and len(self.input_shape_) == 1:
+            raise ValueError(
+                "architecture='conv' needs rows with a shape, and X has plain rows of "
+                f"{self.n_features_in_} values. Pass input_shape=(channels, height, "
+                "width) or (channels, length)."
+            )
+        builders = {"mlp": MLP, "conv": ConvNet}
+        self.architecture_ = (
+            builders[kind]() if isinstance(kind, str) else copy.deepcopy(kind)
+        )
+        latent_dim = self._auto("latent_dim")
+        self.latent_dim_ = (
+            min(self.n_features_in_, 256) if latent_dim is None else latent_dim
+        )
+        self.n_members_ = self._auto("n_members")
+
+    def _hold_out(self, X, generator):
+        """Training rows and, if any are asked for, held-out rows."""
+        if not self.validation_fraction:
+            if self.threshold == "conformal":
+                raise ValueError(
+                    "threshold='conformal' needs rows that training does not see, and "
+                    f"validation_fraction={self.validation_fraction!r}. Set it, for "
+                    "example to 0.2."
+                )
+            return X, None
+        n_held_out = max(1, round(self.validation_fraction * len(X)))
+        if len(X) - n_held_out < 2:
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction:g} of {len(X)} rows "
+                f"leaves {len(X) - n_held_out} for training, and at least 2 are "
+                "needed. Lower it or pass more rows."
+            )
+        order = torch.randperm(len(X), generator=generator).numpy()
+        # Sorted, so that rows of a memory map are read in one sweep.
+        return X[np.sort(order[n_held_out:])], X[np.sort(order[:n_held_out])]
+
+    def _new_networks(self, generator):
+        """Networks of all members with freshly drawn weights, on the device."""
+        initialize = getattr(self.architecture_, "initialize", None)
+        networks = self._build_networks(
+            lambda factory: build_members(
+                factory, self.n_members_, generator, initialize
+            )
+        )
+        return {name: network.to(self.device_) for name, network in networks.items()}
+
+    def _new_net(self, networks, n_rows, generator):
+        """The skorch net around the networks, initialised and not yet trained."""
+        max_steps = self._auto("max_steps")
+        if max_steps is None:
+            max_steps = self._default_steps(n_rows)
+        batch_size = min(self.batch_size, n_rows)
+        per_epoch = TensorBatches.steps_per_epoch(n_rows, batch_size)
+        callbacks = list(copy.deepcopy(self.callbacks) or ())
+        if self.verbose:
+            callbacks.append(ProgressBar(type(self).__name__))
+        options = {
+            "lr": self.learning_rate,
+            "batch_size": batch_size,
+            "max_epochs": -(-max_steps // per_epoch),
+            "callbacks": callbacks,
+            "device": str(self.device_),
+            "verbose": 0,
+            "schedule": self.learning_rate_schedule,
+            "noise": self._noise_scale(),
+            "noise_generator": torch.Generator(self.device_).manual_seed(
+                int(torch.randint(2**62, (), generator=generator))
+            ),
+            "iterator_train": TensorBatches,
+            "iterator_train__n_members": self.n_members_,
+            "iterator_train__max_steps": max_steps,
+            "iterator_train__generator": generator,
+        }
+        net_params = dict(self.net_params or {})
+        if "optimizer" not in net_params:
+            options["optimizer__betas"] = (self._auto("beta_1"), 0.999)
+            options["optimizer__fused"] = self.device_.type in ("cpu", "cuda")
+        net = AdversarialNet(
+            networks, self._objective(), max_steps=max_steps, **options | net_params
+        )
+        return net.initialize()
+
+    def _noise_scale(self):
+        """Standard deviation of each member's input noise, or None for no noise."""
+        levels = np.atleast_1d(np.asarray(self._auto("input_noise"), dtype=float))
+        if levels.ndim != 1 or not np.isfinite(levels).all() or (levels < 0).any():
+            raise ValueError(
+                f"input_noise={self.input_noise!r} must be one non-negative number or "
+                "a list of them, one per member."
+            )
+        if not levels.any():
+            return None
+        # Members beyond the list start over.
+        scale = torch.from_numpy(np.resize(levels, self.n_members_)).float()
+        return scale.view(-1, 1, *[1] * len(self.input_shape_)).to(self.device_)
+
+    def _train(self, X):
+        dataset = RowDataset(X, self.scaler_, self.device_)
+        # Already initialised, so that the networks keep their seeded weights.
+        self.net_.partial_fit(dataset)
+        steps, asked = self.net_.n_steps_, self.net_.max_steps
+        self.n_iter_ = steps
+        self.history_ = [
+            {k: v for k, v in row.items() if k not in ("batches", "train_batch_count")}
+            for row in self.net_.history
+        ]
+        if steps < asked and not self.net_.stopped_by_callback_:
+            if not steps:
+                raise KeyboardInterrupt
+            warnings.warn(
+                f"Training was interrupted after {steps} of {asked} steps; the "
+                "detector is fitted on what was done. Fit again for the whole "
+                "training.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        for network in self.net_.networks.values():
+            network.eval()
+            network.zero_grad()
+            network.requires_grad_(False)
+
+    def _fit_scores(self, X_train, X_held_out, generator):
+        """Fit the scores on reference rows, then score rows new to them."""
+        n_rows = len(X_train)
+        if n_rows > self.max_references:
+            chosen = torch.randperm(n_rows, generator=generator)[: self.max_references]
+            X_train = X_train[np.sort(chosen.numpy())]
+        self.score_type_ = self._auto("score_type")
+        self._scores = self._new_scores()
+        score = self._scores["score"]
+        keys, parts, magnitudes = [], [], []
+        for rows, x in self._chunks(X_train):
+            chunk = self._parts(x, self._part_names)
+            chunk = {name: part[:, : len(rows)].cpu() for name, part in chunk.items()}
+            keys.append(row_keys(rows))
+            parts.append({name: chunk[name] for name in score.part_names})
+            magnitudes.append(
+                {name: part_magnitudes(part) for name, part in chunk.items()}
+            )
+        self._references = RowIndex(np.concatenate(keys))
+        parts, magnitudes = _join_chunks(parts), _join_chunks(magnitudes)
+        if not all(torch.isfinite(m).all() for m in magnitudes.values()):
+            raise FloatingPointError(
+                "Training diverged: the trained networks give values that are not "
+                f"finite. Lower learning_rate, which is {self.learning_rate:g}."
+            )
+        for name, magnitude in magnitudes.items():
+            self._scores[name].fit_magnitudes(magnitude)
+        score.fit(parts)
+        reference_scores = None
+        if X_held_out is None:
+            reference_scores = score.reference_scores(parts, generator)
+        self._scores.to(self.device_)
+        if reference_scores is None:
+            reference_scores = self._anomaly_scores(
+                X_train if X_held_out is None else X_held_out
+            )
+        self.reference_scores_ = np.sort(np.asarray(reference_scores, dtype=np.float64))
+
+    def _new_scores(self):
+        """The unfitted score and, for each part, its score alone."""
+        scores = {name: PartScore(name) for name in self._part_names}
+        if self.score_type_ == "local":
+            kind = "rows" if len(self.input_shape_) == 1 else "maps"
+            scores["score"] = LocalScore(**self._local_score[kind])
+        elif self.score_type_ == "joint":
+            scores["score"] = JointScore(self._part_names)
+        else:
+            scores["score"] = PartScore(self.score_type_)
+        return torch.nn.ModuleDict(scores)
+
+    def _fit_threshold(self, X):
+        rate, scores = self.false_alarm_rate, self.reference_scores_
+        threshold = self.threshold
+        if self.contamination != "auto":
+            # A promise about the training rows themselves, so it is their own scores
+            # that count.
+            rate, scores = self.contamination, self._anomaly_scores(X)
+            if isinstance(threshold, str) and threshold == "auto":
+                threshold = QuantileThreshold(rate=rate, method="linear")
+        self.threshold_rule_ = _fit_threshold(threshold, scores, rate=rate)
+        self.offset_ = -float(self.threshold_rule_.threshold_)
+
+    # Scoring.
+
+    def _chunks(self, X):
+        """Blocks of one fixed shape: the scaled rows, and the same padded, on device.
+
+        Matrix products round differently for different shapes; with one shape a
+        row's score does not depend on how many rows came with it.
+        """
+        size = self._chunk_rows["rows" if len(self.input_shape_) == 1 else "maps"]
+        for start in range(0, len(X), size):
+            rows = self.scaler_.transform(X[start : start + size])
+            # Allocated by torch, whose memory always has the same alignment.
+            x = torch.zeros(size, *self.input_shape_)
+            x[: len(rows)] = torch.from_numpy(rows)
+            x = x.to(self.device_)
+            yield rows, x.expand(self.n_members_, *x.shape)
+
+    def _parts(self, x, names):
+        with torch.inference_mode():
+            return self._score_parts(self.net_.networks, x, names)
+
+    def _anomaly_scores(self, X, name="score"):
+        """Anomaly scores of validated rows, by the score or by one part alone."""
+        score = self._scores[name]
+        scores = np.empty(len(X))
+        done = 0
+        for rows, x in self._chunks(X):
+            own = np.full(x.shape[1], -1)
+            own[: len(rows)] = self._references.find(row_keys(rows))
+            with torch.inference_mode():
+                parts = self._score_parts(self.net_.networks, x, score.part_names)
+                values = score(parts, torch.from_numpy(own).to(self.device_))
+            scores[done : done + len(rows)] = values[: len(rows)].cpu().numpy()
+            done += len(rows)
+        return scores
+
+    def anomaly_score(self, X, *, part=None):
+        """Anomaly scores, higher for more anomalous.
+
+        Parameters
+        ----------
+        X : array-like of the shape that ``fit`` saw
+            Rows to score.
+        part : str or None, default=None
+            One of the parts the score is made of, to look at it alone: its mean
+            square, in units of its median over the reference rows. None is the
+            detector's own score.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            The score of a row depends on that row alone, not on the others or their
+            order. Rows above ``threshold_`` are anomalies.
+        """
+        check_is_fitted(self)
+        if part is not None and part not in self._part_names:
+            raise ValueError(
+                f"part={part!r} is not a part of this score. Use one of "
+                f"{list(self._part_names)}, or None for the score itself."
+            )
+        return self._anomaly_scores(self._validate(X, reset=False), part or "score")
+
+    def score_samples(self, X):
+        """Scores in scikit-learn's direction, lower for more anomalous.
+
+        Parameters
+        ----------
+        X : array-like of the shape that ``fit`` saw
+            Rows to score.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            ``-anomaly_score(X)``.
+        """
+        return -self.anomaly_score(X)
+
+    def decision_function(self, X):
+        """Scores shifted so that anomalies are negative.
+
+        Parameters
+        ----------
+        X : array-like of the shape that ``fit`` saw
+            Rows to score.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            ``score_samples(X) - offset_``.
+        """
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X):
+        """Tell normal rows from anomalies.
+
+        Parameters
+        ----------
+        X : array-like of the shape that ``fit`` saw
+            Rows to judge.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), int
+            1 for normal rows and -1 for anomalies, whose decision function is
+            negative.
+        """
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def p_values(self, X):
+        """Conformal p-values: how usual a row's score is among normal rows.
+
+        Parameters
+        ----------
+        X : array-like of the shape that ``fit`` saw
+            Rows to judge.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            ``(1 + number of reference scores at least as high) / (1 + number of
+            reference scores)``. For new normal rows they are uniform, exactly so if
+            the reference scores are of held-out rows (``validation_fraction``).
+        """
+        return p_values(self.reference_scores_, self.anomaly_score(X))
+
+    @property
+    def threshold_(self):
+        """The cut in the units of :meth:`anomaly_score`, ``-offset_``."""
+        check_is_fitted(self)
+        return -self.offset_
+
+    def set_threshold(self, threshold="auto", *, false_alarm_rate=None):
+        """Set another threshold without training again.
+
+        Parameters
+        ----------
+        threshold : str, float, callable or object, default="auto"
+            As the parameter of the same name.
+        false_alarm_rate : float or None, default=None
+            Share of unseen normal rows that may be flagged; None keeps the
+            parameter's value.
+
+        Returns
+        -------
+        self : object
+            With new ``threshold_rule_`` and ``offset_``. The constructor's parameters
+            stay as they are, so fitting again restores their threshold.
+        """
+        check_is_fitted(self)
+        rate = self.false_alarm_rate if false_alarm_rate is None else false_alarm_rate
+        rule = _fit_threshold(threshold, self.reference_scores_, rate=rate)
+        self.threshold_rule_ = rule
+        self.offset_ = -float(rule.threshold_)
+        return self
+
+    # Looking inside.
+
+    def encode(self, X):
+        """Latent codes of rows.
+
+        Parameters
+        ----------
+        X : array-like of the shape that ``fit`` saw
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_members_ * latent_dim_)
+            The codes of all members side by side; each has a latent space of its own.
+        """
+        codes = self._map(X, self._encode)
+        return codes.transpose(1, 0, 2).reshape(codes.shape[1], -1).astype(np.float64)
+
+    def reconstruct(self, X):
+        """The normal counterpart of each row, in the units of ``X``.
+
+        Parameters
+        ----------
+        X : array-like of the shape that ``fit`` saw
+
+        Returns
+        -------
+        ndarray of the shape of ``X``
+            What the generators make of the row, averaged over members.
+        """
+        counterparts = self._map(X, self._reconstruct).mean(axis=0)
+        return self.scaler_.inverse_transform(counterparts).reshape(np.shape(X))
+
+    def _map(self, X, function):
+        """Stack of what ``function(networks, x)`` returns, (n_members, n, ...)."""
+        check_is_fitted(self)
+        outputs = []
+        for rows, x in self._chunks(self._validate(X, reset=False)):
+            with torch.inference_mode():
+                output = function(self.net_.networks, x)[:, : len(rows)]
+            outputs.append(output.cpu().numpy())
+        return np.concatenate(outputs, axis=1)
+
+    # State.
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "offset_")
+
+    def __getstate__(self):
+        """Parameters and NumPy arrays only.
+
+        Nothing in a pickle belongs to a device, so what was trained on a GPU loads
+        where there is none.
+        """
+        state = super().__getstate__().copy()
+        if "offset_" not in state:
+            return state
+        networks = state.pop("net_").networks
+        state["_weights"] = {
+            name: {k: v.cpu().numpy() for k, v in network.state_dict().items()}
+            for name, network in networks.items()
+        }
+        scores = state.pop("_scores")
+        state["_score_state"] = {name: s.get_state() for name, s in scores.items()}
+        del state["device_"]
+        return state
+
+    def __setstate__(self, state):
+        """Rebuild networks and scores on the device of this machine."""
+        state = state.copy()
+        weights = state.pop("_weights", None)
+        score_state = state.pop("_score_state", None)
+        super().__setstate__(state)
+        if weights is None:
+            return
+        self.device_ = resolve_device(self.device, fallback=True)
+        self._scores = self._new_scores()
+        for name, arrays in score_state.items():
+            self._scores[name].set_state(arrays)
+        self._scores.to(self.device_)
+        # The weights drawn here are overwritten at once.
+        networks = self._new_networks(torch.Generator().manual_seed(0))
+        for name, arrays in weights.items():
+            tensors = {k: torch.from_numpy(np.array(v)) for k, v in arrays.items()}
+            networks[name].load_state_dict(tensors)
+            networks[name].eval().requires_grad_(False)
+        self.net_ = AdversarialNet(networks, self._objective(), max_steps=self.n_iter_)
+
+
+def _join_chunks(chunks):
+    """Join dicts of tensors along their row axis."""
+    return {name: torch.cat([c[name] for c in chunks], dim=1) for name in chunks[0]}

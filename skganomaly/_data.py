@@ -1,0 +1,421 @@
+"""From the user's array to tensors on a device: devices, shapes, scaling, batches."""
+
+import hashlib
+import math
+import warnings
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+__all__ = [
+    "FeatureScaler",
+    "RowDataset",
+    "RowIndex",
+    "TensorBatches",
+    "resolve_device",
+    "resolve_input_shape",
+    "row_keys",
+]
+
+# Statistics and scaling run over blocks of this many values, so that a memory map is
+# never copied whole in double precision.
+_BLOCK_VALUES = 2**22
+
+# Scaled values beyond this are clipped: float32 squares of what lies further out
+# overflow in a wide network, and a row that far away is anomalous in any case.
+_CLIP = 1e5
+
+# Mini-batches that skorch sees as one.
+_CHUNK_STEPS = 25
+
+
+def resolve_device(device, *, fallback=False):
+    """Turn the ``device`` parameter into a :class:`torch.device`.
+
+    Parameters
+    ----------
+    device : str or torch.device
+        "auto" takes CUDA when there is one, then MPS, then the CPU.
+    fallback : bool, default=False
+        Whether a device that this machine lacks is replaced by the CPU with a
+        warning, as is right for a detector that was trained elsewhere, or refused.
+
+    Returns
+    -------
+    torch.device
+    """
+    mps = getattr(torch.backends, "mps", None)
+    has_mps = mps is not None and mps.is_available()
+    if str(device) == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", torch.cuda.current_device())
+        return torch.device("mps" if has_mps else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(
+            f"device={device!r} is not a torch device. Use 'auto', 'cpu', 'cuda', "
+            "'cuda:1', 'mps' or a torch.device."
+        ) from error
+    if resolved.type == "cuda":
+        found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        missing = (resolved.index or 0) >= found
+    else:
+        missing = resolved.type == "mps" and not has_mps
+    if not missing:
+        return resolved
+    message = f"device={str(device)!r} was asked for and torch finds no such device"
+    if not fallback:
+        raise ValueError(f"{message}. Use device='auto' to take what there is.")
+    warnings.warn(f"{message}; using the CPU.", UserWarning, stacklevel=4)
+    return torch.device("cpu")
+
+
+def resolve_input_shape(input_shape, array_shape):
+    """Shape of one row as the networks see it.
+
+    Parameters
+    ----------
+    input_shape : tuple of int or None
+        (n_features,), (channels, length) or (channels, height, width); None takes
+        it from the array.
+    array_shape : tuple of int
+        Shape of the training array, two- to four-dimensional.
+
+    Returns
+    -------
+    tuple of int
+    """
+    row_shape = tuple(array_shape[1:])
+    if input_shape is None:
+        if len(row_shape) == 1:
+            return row_shape
+        if len(row_shape) == 2:
+            return (1, *row_shape)
+        channels_last = row_shape[2] in (1, 3, 4) and row_shape[0] > 4
+        if channels_last:
+            raise ValueError(
+                f"X has shape {tuple(array_shape)}, which looks like images with the "
+                "channels last. Pass (n, channels, height, width), for example "
+                f"X.transpose(0, 3, 1, 2), or confirm with input_shape={row_shape}."
+            )
+        return row_shape
+    shape = tuple(input_shape)
+    if not 1 <= len(shape) <= 3 or any(
+        isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1
+        for n in shape
+    ):
+        raise ValueError(
+            f"input_shape={input_shape!r} is not the shape of a row. Use (n_features,), "
+            "(channels, length) or (channels, height, width), all positive integers."
+        )
+    shape = tuple(int(n) for n in shape)
+    if math.prod(shape) != math.prod(row_shape):
+        raise ValueError(
+            f"input_shape={shape} has {math.prod(shape)} values and a row of X, of "
+            f"shape {tuple(array_shape)}, has {math.prod(row_shape)}. Pass the shape of "
+            "one row, channels first."
+        )
+    return shape
+
+
+def row_keys(rows):
+    """A 64-bit fingerprint of each row, equal exactly when the rows are.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows, ...), float32
+        Scaled rows.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,), uint64
+        Two different rows share a fingerprint with probability 2**-64.
+    """
+    flat = np.ascontiguousarray(rows.reshape(len(rows), -1)) + np.float32(0)
+    digests = [hashlib.blake2b(row, digest_size=8).digest() for row in flat]
+    return np.frombuffer(b"".join(digests), dtype=np.uint64)
+
+
+class RowIndex:
+    """Finds rows among reference rows by their fingerprints.
+
+    Parameters
+    ----------
+    keys : ndarray of shape (n_references,), uint64
+        See :func:`row_keys`.
+    """
+
+    def __init__(self, keys):
+        self.order = np.argsort(keys, kind="stable")
+        self.sorted_keys = keys[self.order]
+
+    def find(self, keys):
+        """Position of one equal reference row for each key, or -1.
+
+        Parameters
+        ----------
+        keys : ndarray of shape (n_rows,), uint64
+
+        Returns
+        -------
+        ndarray of shape (n_rows,), int64
+        """
+        place = np.searchsorted(self.sorted_keys, keys)
+        place = np.minimum(place, len(self.sorted_keys) - 1)
+        found = self.sorted_keys[place] == keys
+        return np.where(found, self.order[place], -1)
+
+
+class FeatureScaler:
+    """Column-wise affine scaling, computed in double precision by blocks.
+
+    Parameters
+    ----------
+    kind : {"minmax", "standard", "channel", None}
+        "minmax" divides each column by its range and all columns by one factor that
+        brings the root mean square of their standard deviations to 1; "standard"
+        divides each by its standard deviation; "channel" maps the range of all
+        values of a channel to [-1, 1]; None changes nothing.
+    input_shape : tuple of int
+        Shape of one row, channels first.
+
+    Attributes
+    ----------
+    center_, scale_ : ndarray of shape (n_features,)
+        A scaled value is ``(x - center_) / scale_``.
+    """
+
+    def __init__(self, kind, input_shape):
+        self.kind = kind
+        self.input_shape = tuple(input_shape)
+
+    def fit(self, X):
+        """Learn centre and scale from the rows of ``X``.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_rows, n_features)
+
+        Returns
+        -------
+        self : FeatureScaler
+        """
+        n_features = X.shape[1]
+        if self.kind is None:
+            self.center_, self.scale_ = np.zeros(n_features), np.ones(n_features)
+            return self
+        low, high, mean, std = _column_statistics(X)
+        with np.errstate(over="ignore"):
+            width = high - low
+        if not np.isfinite(width).all():
+            column = int(np.flatnonzero(~np.isfinite(width))[0])
+            raise ValueError(
+                f"Column {column} of X runs from {low[column]:g} to {high[column]:g}, "
+                "a range that double precision cannot hold. Rescale or clip it first."
+            )
+        if self.kind == "channel":
+            grouped = (self.input_shape[0], -1)
+            low = low.reshape(grouped).min(axis=1, keepdims=True)
+            high = high.reshape(grouped).max(axis=1, keepdims=True)
+            ones = np.ones((self.input_shape[0], n_features // self.input_shape[0]))
+            # Half of each bound, as their sum may overflow.
+            self.center_ = ((low / 2 + high / 2) * ones).ravel()
+            self.scale_ = (_positive(high / 2 - low / 2) * ones).ravel()
+            return self
+        self.center_ = mean
+        self.scale_ = _positive(width if self.kind == "minmax" else std)
+        if self.kind == "minmax":
+            spread = math.sqrt(np.mean(np.square(std / self.scale_)))
+            self.scale_ = self.scale_ * (spread or 1.0)
+        return self
+
+    def transform(self, X):
+        """Scale rows.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_rows, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_rows, *input_shape), float32
+            Centred before the cast, so that a large offset costs no precision.
+        """
+        scaled = np.subtract(X, self.center_, dtype=np.float64)
+        with np.errstate(over="ignore"):
+            scaled /= self.scale_
+        np.clip(scaled, -_CLIP, _CLIP, out=scaled)
+        return scaled.astype(np.float32).reshape(-1, *self.input_shape)
+
+    def inverse_transform(self, rows):
+        """Bring scaled rows back to the user's units.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n_rows, *input_shape)
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_features), float64
+        """
+        flat = np.asarray(rows, dtype=np.float64).reshape(len(rows), -1)
+        return flat * self.scale_ + self.center_
+
+
+def _positive(scale):
+    """Give constant columns the scale of the median column that varies."""
+    varies = scale > 0
+    typical = np.median(scale[varies]) if varies.any() else 1.0
+    return np.where(varies, scale, typical)
+
+
+def _blocks(n_rows, n_features):
+    step = max(1, _BLOCK_VALUES // n_features)
+    return [slice(start, start + step) for start in range(0, n_rows, step)]
+
+
+def _column_statistics(X):
+    """Minimum, maximum, mean and standard deviation of each column, in two passes."""
+    n_rows, n_features = X.shape
+    low, high = np.full(n_features, np.inf), np.full(n_features, -np.inf)
+    mean, variance = np.zeros(n_features), np.zeros(n_features)
+    for block in _blocks(n_rows, n_features):
+        part = np.asarray(X[block], dtype=np.float64)
+        low = np.minimum(low, part.min(axis=0))
+        high = np.maximum(high, part.max(axis=0))
+        mean += (part / n_rows).sum(axis=0)
+    # Deviations in units of the range cannot overflow when they are squared.
+    unit = _positive(np.minimum(high - low, np.finfo(np.float64).max))
+    for block in _blocks(n_rows, n_features):
+        part = (np.asarray(X[block], dtype=np.float64) - mean) / unit
+        variance += np.square(part).sum(axis=0) / n_rows
+    return low, high, mean, np.sqrt(variance) * unit
+
+
+class RowDataset(Dataset):
+    """Training rows, scaled, on the training device where they fit.
+
+    Rows that would take more than a quarter of a GPU's free memory stay in the
+    array they came in and are scaled and copied batch by batch.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_features)
+    scaler : FeatureScaler
+        Fitted.
+    device : torch.device
+    """
+
+    def __init__(self, X, scaler, device):
+        self.X = X
+        self.scaler = scaler
+        self.device = device
+        self.resident = None
+        if _fits(4 * X.size, device):
+            blocks = [scaler.transform(X[block]) for block in _blocks(*X.shape)]
+            self.resident = torch.from_numpy(np.concatenate(blocks)).to(device)
+
+    def __len__(self):
+        return len(self.X)
+
+    def __getitem__(self, indices):
+        """Rows of any array of indices, shape (*indices.shape, *input_shape)."""
+        if self.resident is not None:
+            return self.resident[indices]
+        flat = np.asarray(indices.cpu()).ravel()
+        # Ascending reads keep a memory map from seeking back and forth.
+        unique, inverse = np.unique(flat, return_inverse=True)
+        rows = torch.from_numpy(self.scaler.transform(self.X[unique])[inverse])
+        return rows.to(self.device).unflatten(0, indices.shape)
+
+
+def _fits(n_bytes, device):
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return n_bytes <= free / 4
+    return n_bytes <= 2**32
+
+
+class _Chunk:
+    """Some mini-batches in a row, gathered one by one as they are iterated over."""
+
+    def __init__(self, dataset, indices):
+        self.dataset = dataset
+        self.indices = indices
+
+    def __len__(self):
+        return len(self.indices)
+
+    def __iter__(self):
+        return (self.dataset[batch] for batch in self.indices)
+
+
+class TensorBatches:
+    """Iterator over the mini-batches of one epoch after the other, in chunks.
+
+    skorch does a fixed amount of bookkeeping for whatever its iterator yields, which
+    for small networks is as much work as the step itself. This one yields chunks of
+    many mini-batches. Each member of the ensemble goes through the rows in an order
+    of its own, reshuffled on every pass; a remainder that would not fill a batch is
+    left to the next pass, so that all batches have one shape.
+
+    An epoch is one pass over the rows, or 25 steps where a pass is shorter; the last
+    one ends with the training.
+
+    Parameters
+    ----------
+    dataset : RowDataset
+    batch_size : int
+        Rows of a mini-batch; all rows if there are fewer.
+    n_members : int
+        Number of orders to draw.
+    max_steps : int
+        Mini-batches of all epochs together.
+    generator : torch.Generator
+        Source of the orders.
+    """
+
+    def __init__(self, dataset, batch_size, *, n_members, max_steps, generator):
+        self.dataset = dataset
+        self.batch_size = min(batch_size, len(dataset))
+        self.n_members = n_members
+        self.generator = generator
+        self._steps_left = max_steps
+        self._pending = None
+
+    @staticmethod
+    def steps_per_epoch(n_rows, batch_size):
+        """Length of an epoch in optimiser steps."""
+        return max(n_rows // min(batch_size, n_rows), _CHUNK_STEPS)
+
+    def __iter__(self):
+        epoch = self.steps_per_epoch(len(self.dataset), self.batch_size)
+        for start in range(0, min(epoch, self._steps_left), _CHUNK_STEPS):
+            taken = min(_CHUNK_STEPS, epoch - start, self._steps_left)
+            self._steps_left -= taken
+            yield _Chunk(self.dataset, self._draw(taken).to(self.dataset.device))
+
+    def _draw(self, n_batches):
+        """Indices of the next batches, shape (n_batches, n_members, batch_size)."""
+        drawn = []
+        while n_batches > 0:
+            if self._pending is None or not len(self._pending):
+                self._pending = self._new_pass()
+            drawn.append(self._pending[:n_batches])
+            self._pending = self._pending[n_batches:]
+            n_batches -= len(drawn[-1])
+        return torch.cat(drawn)
+
+    def _new_pass(self):
+        n_rows = len(self.dataset)
+        per_pass = n_rows // self.batch_size
+        orders = torch.stack(
+            [
+                torch.randperm(n_rows, generator=self.generator)
+                for _ in range(self.n_members)
+            ]
+        )
+        used = orders[:, : per_pass * self.batch_size]
+        return used.unflatten(1, (per_pass, self.batch_size)).transpose(0, 1)

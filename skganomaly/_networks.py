@@ -1,0 +1,397 @@
+"""Networks: building, seeding and stacking the members of an ensemble.
+
+An architecture describes *one* network in ordinary torch layers. An ensemble of K
+such networks is trained as one: :func:`stack_members` turns K equally shaped
+networks into a single module whose input and output carry a leading member axis,
+with batched matrix products for linear layers and grouped convolutions for
+convolutional ones. One call then does the work of K, which is what makes an ensemble
+of small networks affordable.
+"""
+
+import math
+import threading
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = [
+    "Discriminator",
+    "aligned_product",
+    "build_members",
+    "initialize_layers",
+    "stack_members",
+]
+
+# torch.random.fork_rng swaps the state of the process-wide generator, so two threads
+# must not do it at once.
+_GLOBAL_GENERATOR_LOCK = threading.Lock()
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_ELEMENTWISE = (
+    nn.ELU,
+    nn.GELU,
+    nn.Identity,
+    nn.LeakyReLU,
+    nn.ReLU,
+    nn.SELU,
+    nn.Sigmoid,
+    nn.SiLU,
+    nn.Softplus,
+    nn.Tanh,
+)
+
+
+def aligned_product(x: Tensor, weight: Tensor) -> Tensor:
+    """Batched matrix product that rounds every row of ``x`` in the same way.
+
+    How a row is rounded depends on where its values, and those of its result, lie
+    relative to the processor's vector registers, so equal rows at different places of
+    a batch can come out different in the last digit. Zeros that bring all rows to a
+    multiple of 64 bytes prevent that.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n_members, n_rows, n_in)
+    weight : Tensor of shape (n_members, n_in, n_out)
+
+    Returns
+    -------
+    Tensor of shape (n_members, n_rows, n_out)
+    """
+    n_in, n_out = weight.shape[1:]
+    inner, outer = -n_in % 16, -n_out % 16
+    if inner:
+        x = F.pad(x, (0, inner))
+    if inner or outer:
+        weight = F.pad(weight, (0, outer, 0, inner))
+    return torch.bmm(x, weight)[:, :, :n_out]
+
+
+class Discriminator(nn.Module):
+    """A discriminator that also shows the features its verdict rests on.
+
+    Parameters
+    ----------
+    features : nn.Module
+        Maps rows to feature vectors of shape (n_rows, n_features).
+    head : nn.Module
+        Maps feature vectors to logits of shape (n_rows, 1).
+    """
+
+    def __init__(self, features, head):
+        super().__init__()
+        self.features = features
+        self.head = head
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits (last axis dropped) and the features of ``x``."""
+        features = self.features(x)
+        return self.head(features).squeeze(-1), features
+
+
+class MemberLinear(nn.Module):
+    """K linear layers as one batched matrix product."""
+
+    def __init__(self, layers):
+        super().__init__()
+        self.weight = nn.Parameter(
+            torch.stack([layer.weight.detach().T for layer in layers])
+        )
+        bias = [layer.bias for layer in layers if layer.bias is not None]
+        self.bias = (
+            nn.Parameter(torch.stack([b.detach() for b in bias])[:, None])
+            if bias
+            else None
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n_members, n_rows, n_in) to (n_members, n_rows, n_out)."""
+        if self.training:
+            if self.bias is None:
+                return torch.bmm(x, self.weight)
+            return torch.baddbmm(self.bias, x, self.weight)
+        product = aligned_product(x, self.weight)
+        return product if self.bias is None else product + self.bias
+
+
+class MemberBatchNorm(nn.Module):
+    """K batch normalisations of vectors, each over the rows of its own member."""
+
+    def __init__(self, layers):
+        super().__init__()
+        self.norm = _concatenated(nn.BatchNorm1d, layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (n_members, n_rows, n_features) per member and feature."""
+        n_members, n_rows, n_features = x.shape
+        flat = x.transpose(0, 1).reshape(n_rows, n_members * n_features)
+        return self.norm(flat).view(n_rows, n_members, n_features).transpose(0, 1)
+
+
+class MemberLoop(nn.Module):
+    """K arbitrary modules called in turn, for layers that have no batched form."""
+
+    def __init__(self, modules):
+        super().__init__()
+        self.members = nn.ModuleList(modules)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Apply the k-th module to the k-th slice of the member axis."""
+        outputs = [module(rows) for module, rows in zip(self.members, x, strict=True)]
+        if isinstance(outputs[0], tuple):
+            return tuple(torch.stack(part) for part in zip(*outputs, strict=True))
+        return torch.stack(outputs)
+
+
+class _JoinChannels(nn.Module):
+    """(K, n, C, ...) to (n, K C, ...): members become groups of channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.transpose(0, 1).flatten(1, 2)
+
+
+class _SplitChannels(nn.Module):
+    """(n, K C, ...) back to (K, n, C, ...)."""
+
+    def __init__(self, n_members):
+        super().__init__()
+        self.n_members = n_members
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.unflatten(1, (self.n_members, -1)).transpose(0, 1)
+
+
+class _Flatten(nn.Module):
+    """(K, n, ...) to (K, n, product of the rest)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(2)
+
+
+class _Unflatten(nn.Module):
+    """(K, n, p) to (K, n, *shape)."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.shape = tuple(shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.unflatten(2, self.shape)
+
+
+def _concatenated(cls, layers, **options):
+    """One layer whose channels are the channels of ``layers``, side by side."""
+    first = layers[0]
+    n_channels = first.num_features * len(layers)
+    device = first.weight.device if first.affine else first.running_mean.device
+    layer = cls(
+        n_channels,
+        eps=first.eps,
+        momentum=first.momentum,
+        affine=first.affine,
+        track_running_stats=first.track_running_stats,
+        device=device,
+        **options,
+    )
+    _concatenate_tensors(layer, layers)
+    return layer
+
+
+def _grouped(layers):
+    """One grouped convolution that holds the convolutions ``layers``."""
+    first, n_members = layers[0], len(layers)
+    options = {
+        "kernel_size": first.kernel_size,
+        "stride": first.stride,
+        "padding": first.padding,
+        "dilation": first.dilation,
+        "groups": first.groups * n_members,
+        "bias": first.bias is not None,
+        "padding_mode": first.padding_mode,
+    }
+    if isinstance(first, _TRANSPOSED):
+        options["output_padding"] = first.output_padding
+    # Built without storage: the weights come from the members, and drawing new ones
+    # would advance the process-wide generator.
+    layer = type(first)(
+        first.in_channels * n_members,
+        first.out_channels * n_members,
+        device="meta",
+        **options,
+    )
+    if not first.weight.is_meta:
+        layer.to_empty(device=first.weight.device)
+    _concatenate_tensors(layer, layers)
+    return layer
+
+
+def _concatenate_tensors(layer, layers):
+    """Fill ``layer`` with the parameters and buffers of ``layers``, on axis 0."""
+    states = [member.state_dict() for member in layers]
+    if next(iter(states[0].values())).is_meta:
+        return
+    layer.load_state_dict(
+        {
+            name: torch.cat([state[name] for state in states])
+            if states[0][name].ndim
+            else states[0][name]
+            for name in states[0]
+        }
+    )
+
+
+def stack_members(networks):
+    """Combine K equally shaped networks into one that trains them side by side.
+
+    Sequential networks of linear, convolutional, batch normalisation, flattening
+    and elementwise layers become batched layers; anything else is called member by
+    member, which is slower and otherwise the same.
+
+    Parameters
+    ----------
+    networks : list of nn.Module
+        Networks that map (n_rows, *in) to (n_rows, *out), alike but for their
+        weights.
+
+    Returns
+    -------
+    nn.Module
+        Maps (n_members, n_rows, *in) to (n_members, n_rows, *out).
+    """
+    first = networks[0]
+    if type(first) is Discriminator:
+        return Discriminator(
+            stack_members([network.features for network in networks]),
+            stack_members([network.head for network in networks]),
+        )
+    if isinstance(first, nn.Linear):
+        return MemberLinear(networks)
+    if type(first) is nn.Sequential:
+        stacked = _stack_sequential(networks)
+        if stacked is not None:
+            return stacked
+    return MemberLoop(networks)
+
+
+def _stack_sequential(networks):
+    """The batched form of sequential networks, or None where there is none.
+
+    Between layers the data are in one of three layouts: "vectors" (K, n, p), "maps"
+    (K, n, C, ...) or "channels" (n, K C, ...), the one convolutions work in.
+    """
+    n_members = len(networks)
+    stacked, layout = [], "vectors"
+    for layers in zip(*networks, strict=True):
+        first = layers[0]
+        if isinstance(first, _ELEMENTWISE):
+            stacked.append(first)
+            continue
+        convolution = isinstance(first, (*_CONVOLUTIONS, *_TRANSPOSED))
+        norm = isinstance(first, _BATCH_NORMS)
+        if convolution or (norm and layout != "vectors"):
+            if layout != "channels":
+                stacked.append(_JoinChannels())
+            layout = "channels"
+            stacked.append(
+                _grouped(layers) if convolution else _concatenated(type(first), layers)
+            )
+        elif isinstance(first, nn.Flatten) and first.start_dim == 1:
+            if layout == "channels":
+                stacked.append(_SplitChannels(n_members))
+            stacked.append(_Flatten())
+            layout = "vectors"
+        elif layout != "vectors":
+            return None
+        elif isinstance(first, nn.BatchNorm1d):
+            stacked.append(MemberBatchNorm(layers))
+        elif isinstance(first, nn.Linear):
+            stacked.append(MemberLinear(layers))
+        elif isinstance(first, nn.Unflatten) and first.dim == 1:
+            stacked.append(_Unflatten(first.unflattened_size))
+            layout = "maps"
+        else:
+            return None
+    if layout == "channels":
+        stacked.append(_SplitChannels(n_members))
+    return nn.Sequential(*stacked)
+
+
+def initialize_layers(network, generator, *, normal_std=None):
+    r"""Draw the weights of ordinary torch layers from ``generator``.
+
+    Parameters
+    ----------
+    network : nn.Module
+        A network of linear, convolutional and batch normalisation layers, with
+        storage.
+    generator : torch.Generator
+        Source of randomness; the process-wide generator is not used.
+    normal_std : float or None, default=None
+        Standard deviation of zero-mean Gaussian weights, with zero biases and
+        batch normalisation scales around one, as is customary for convolutional
+        GANs [1]_. None draws weights and biases uniformly within
+        :math:`\pm 1 / \sqrt{n_{in}}`, torch's own default.
+
+    References
+    ----------
+    .. [1] A. Radford, L. Metz and S. Chintala, "Unsupervised representation
+       learning with deep convolutional generative adversarial networks", 2015,
+       arXiv:1511.06434.
+    """
+    with torch.no_grad():
+        for layer in network.modules():
+            if isinstance(layer, _BATCH_NORMS):
+                layer.reset_parameters()
+                if normal_std is not None and layer.affine:
+                    layer.weight.normal_(1.0, normal_std, generator=generator)
+            elif isinstance(layer, (nn.Linear, *_CONVOLUTIONS, *_TRANSPOSED)):
+                if normal_std is not None:
+                    layer.weight.normal_(0.0, normal_std, generator=generator)
+                    if layer.bias is not None:
+                        layer.bias.zero_()
+                    continue
+                fan_in, _ = nn.init._calculate_fan_in_and_fan_out(layer.weight)
+                bound = 1 / math.sqrt(fan_in)
+                for tensor in (layer.weight, layer.bias):
+                    if tensor is not None:
+                        tensor.uniform_(-bound, bound, generator=generator)
+
+
+def build_members(factory, n_members, generator, initialize=None):
+    """Build ``n_members`` networks, seed them, and stack them into one.
+
+    Parameters
+    ----------
+    factory : callable
+        Returns a new network of one member.
+    n_members : int
+        Number of networks.
+    generator : torch.Generator
+        CPU generator that decides all weights.
+    initialize : callable or None, default=None
+        ``initialize(network, generator)`` draws the weights. None means that the
+        network initialises itself when it is constructed, which torch does from the
+        process-wide generator; its state is put back afterwards.
+
+    Returns
+    -------
+    nn.Module
+        See :func:`stack_members`.
+    """
+    networks = []
+    for _ in range(n_members):
+        if initialize is not None:
+            with torch.device("meta"):
+                network = factory()
+            network.to_empty(device="cpu")
+            initialize(network, generator)
+        else:
+            seed = int(torch.randint(2**62, (), generator=generator))
+            with _GLOBAL_GENERATOR_LOCK, torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(seed)
+                network = factory()
+        networks.append(network)
+    return stack_members(networks)

@@ -1,0 +1,267 @@
+"""Adversarial training in skorch: two networks, two optimisers, one step."""
+
+import math
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EpochTimer
+from torch import nn
+from tqdm import tqdm
+
+__all__ = ["AdversarialNet", "ProgressBar"]
+
+_WARM_UP = 0.02
+_FINAL_RATE = 0.01
+
+
+class AdversarialNet(NeuralNet):
+    """A generator and an optional discriminator trained against each other.
+
+    A :class:`skorch.NeuralNet` whose training step updates each network once. Both
+    losses come from one pass of the generator and two of the discriminator; each is
+    then differentiated with respect to its own network's parameters alone, so that
+    neither update moves the other network.
+
+    What skorch takes for a batch is a chunk of mini-batches (see
+    :class:`TensorBatches`), and an entry of the history is the mean over a chunk.
+
+    Parameters
+    ----------
+    networks : dict of str to nn.Module
+        "generator" and, for adversarial training, "discriminator", whose inputs
+        carry a leading member axis. They become ``module_`` and ``discriminator_``,
+        with the optimisers ``optimizer_`` and ``optimizer_d_``.
+    objective : callable
+        ``objective(generator, discriminator, x, noisy)`` returns two dicts of named
+        loss terms, each a tensor of shape (n_members,): those that the generator
+        descends and those that the discriminator does.
+    max_steps : int
+        Optimiser steps of the whole training.
+    noise : Tensor of shape (n_members, 1, ...) or None, default=None
+        Standard deviation of the Gaussian noise on the generator's input.
+    noise_generator : torch.Generator or None, default=None
+        Source of that noise, on the training device.
+    schedule : {"cosine", "constant"}, default="cosine"
+        Learning rate over the steps: "cosine" warms up over the first 2 % of them and
+        then falls to 1 % of its peak along half a cosine.
+    **options
+        Passed to :class:`skorch.NeuralNet`.
+
+    Attributes
+    ----------
+    n_steps_ : int
+        Optimiser steps taken.
+    stopped_by_callback_ : bool
+        Whether a callback ended the training early.
+    """
+
+    def __init__(
+        self,
+        networks,
+        objective,
+        *,
+        max_steps,
+        noise=None,
+        noise_generator=None,
+        schedule="cosine",
+        optimizer=torch.optim.Adam,
+        **options,
+    ):
+        # skorch asks for a module class and a criterion; here the networks are built
+        # already, and the losses need both of them, so they live in the objective.
+        super().__init__(
+            nn.Identity,
+            criterion=nn.Identity,
+            optimizer=optimizer,
+            train_split=None,
+            **options,
+        )
+        self.networks = networks
+        self.objective = objective
+        self.max_steps = max_steps
+        self.noise = noise
+        self.noise_generator = noise_generator
+        self.schedule = schedule
+
+    @property
+    def _default_callbacks(self):
+        return [("epoch_timer", EpochTimer()), ("epoch_record", _EpochRecord())]
+
+    def initialize_module(self):
+        """Register the networks, so that skorch tracks them and sets their mode."""
+        self.module_ = self.networks["generator"]
+        if "discriminator" in self.networks:
+            self.discriminator_ = self.networks["discriminator"]
+        return self
+
+    def initialize_optimizer(self, triggered_directly=None):
+        """Give each network an optimiser that holds its parameters alone.
+
+        ``optimizer__<option>`` is for both, ``optimizer_d__<option>`` overrides it
+        for the discriminator.
+        """
+        self.optimizer_ = self._new_optimizer(self.module_)
+        if "discriminator" in self.networks:
+            self.optimizer_d_ = self._new_optimizer(
+                self.discriminator_, **self.get_params_for("optimizer_d")
+            )
+        return self
+
+    def _new_optimizer(self, module, **overrides):
+        args, options = self.get_params_for_optimizer(
+            "optimizer", list(module.named_parameters())
+        )
+        optimizer = self.optimizer(*args, **options | overrides)
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+        return optimizer
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        """Start counting the optimiser steps."""
+        super().on_train_begin(net, X, y, **kwargs)
+        self.n_steps_ = 0
+        self.stopped_by_callback_ = False
+
+    def notify(self, method_name, **cb_kwargs):
+        """Call the callbacks, noting whether one of them ends the training."""
+        try:
+            super().notify(method_name, **cb_kwargs)
+        except KeyboardInterrupt:
+            # skorch's way to stop early, which fit then swallows like a Ctrl-C.
+            self.stopped_by_callback_ = True
+            raise
+
+    def train_step(self, batch, **fit_params):
+        """Update the networks once for every mini-batch of a chunk.
+
+        Parameters
+        ----------
+        batch : iterable of Tensor of shape (n_members, batch_size, *input_shape)
+
+        Returns
+        -------
+        dict
+            ``loss``, the mean over the chunk of all terms together.
+
+        Raises
+        ------
+        FloatingPointError
+            If a loss is not finite.
+        """
+        self._set_training(True)
+        total, count = 0.0, 0
+        for rows in batch:
+            names, values = self._update(rows)
+            total = total + values
+            count += 1
+        # The one transfer from the device in a chunk.
+        means = (total / count).cpu().numpy()
+        losses = dict(zip(names, means.mean(axis=1).tolist(), strict=True))
+        if not np.isfinite(means).all():
+            self._raise_diverged(losses)
+        for name, value in losses.items():
+            self.history.record_batch(name, value)
+        return {"loss": torch.tensor(sum(losses.values()))}
+
+    def _update(self, rows):
+        """One step of both networks; returns the names and values of all losses."""
+        self._set_learning_rate()
+        discriminator = getattr(self, "discriminator_", None)
+        generator_terms, discriminator_terms = self.objective(
+            self.module_, discriminator, rows, self._with_noise(rows)
+        )
+        # Both gradients are taken before either network moves. The losses share the
+        # generator's graph, so the first backward pass must not free it.
+        if discriminator is not None:
+            self._backward(
+                discriminator, self.optimizer_d_, discriminator_terms, rows, True
+            )
+        self._backward(self.module_, self.optimizer_, generator_terms, rows, False)
+        if discriminator is not None:
+            self.optimizer_d_.step()
+        self.optimizer_.step()
+        self.n_steps_ += 1
+        terms = generator_terms | discriminator_terms
+        return tuple(terms), torch.stack([term.detach() for term in terms.values()])
+
+    def _backward(self, module, optimizer, terms, rows, retain_graph):
+        optimizer.zero_grad()
+        # The sum over members gives each the gradient of its own loss.
+        torch.stack(list(terms.values())).sum().backward(
+            inputs=list(module.parameters()), retain_graph=retain_graph
+        )
+        self.notify(
+            "on_grad_computed",
+            named_parameters=list(module.named_parameters()),
+            batch=rows,
+            training=True,
+        )
+
+    def _with_noise(self, rows):
+        if self.noise is None:
+            return rows
+        noise = torch.randn(
+            rows.shape, generator=self.noise_generator, device=rows.device
+        )
+        return torch.addcmul(rows, noise, self.noise)
+
+    def _set_learning_rate(self):
+        if self.schedule == "constant":
+            return
+        done = self.n_steps_ / self.max_steps
+        factor = min(
+            (self.n_steps_ + 1) / (_WARM_UP * self.max_steps),
+            _FINAL_RATE + (1 - _FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * done)),
+        )
+        for name in self._optimizers:
+            for group in getattr(self, name + "_").param_groups:
+                group["lr"] = group["initial_lr"] * factor
+
+    def _raise_diverged(self, losses):
+        values = ", ".join(f"{name}={value:.3g}" for name, value in losses.items())
+        rate = self.optimizer_.param_groups[0]["initial_lr"]
+        raise FloatingPointError(
+            f"Training diverged in epoch {len(self.history)}, after {self.n_steps_} "
+            f"of {self.max_steps} steps ({values}). Lower learning_rate, which is "
+            f"{rate:g}, for example to {rate / 10:g}; check that the rows are scaled "
+            "(scaler='auto'); or clip the gradients with skorch's "
+            "GradientNormClipping in callbacks."
+        )
+
+
+class _EpochRecord(Callback):
+    """Average the losses of an epoch's chunks, and keep only the average.
+
+    Records of single chunks would make the history, and every pickle of it, grow
+    with the length of the training.
+    """
+
+    def on_epoch_end(self, net, **kwargs):
+        chunks = net.history[-1]["batches"]
+        weights = [chunk["train_batch_size"] for chunk in chunks]
+        for name in chunks[0] if chunks else ():
+            if name != "train_batch_size":
+                values = [chunk[name] for chunk in chunks]
+                net.history.record(name, float(np.average(values, weights=weights)))
+        net.history.record("n_steps", net.n_steps_)
+        chunks.clear()
+
+
+class ProgressBar(Callback):
+    """A bar over the optimiser steps, on standard error."""
+
+    def __init__(self, label):
+        self.label = label
+
+    def on_train_begin(self, net, **kwargs):
+        """Open the bar."""
+        self.bar_ = tqdm(total=net.max_steps, desc=self.label, unit="step")
+
+    def on_batch_end(self, net, **kwargs):
+        """Advance it by the steps of a chunk."""
+        self.bar_.update(net.n_steps_ - self.bar_.n)
+
+    def on_train_end(self, net, **kwargs):
+        """Close it."""
+        self.bar_.close()

@@ -3,6 +3,7 @@
 import copy
 import warnings
 from abc import ABCMeta, abstractmethod
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -30,6 +31,17 @@ from .thresholds import QuantileThreshold, _fit_threshold, p_values
 
 __all__ = ["BaseGANDetector"]
 
+_ARCHITECTURES = {
+    "mlp": {"rows": MLP, "maps": MLP},
+    "conv": {"maps": ConvNet},
+    # The sizes of the published networks; fully connected ones of the same style
+    # stand in where there is nothing to convolve.
+    "published": {
+        "rows": partial(MLP, normalization="batch", output_activation="tanh"),
+        "maps": partial(ConvNet, base_channels=64),
+    },
+}
+
 
 class BaseGANDetector(OutlierMixin, BaseEstimator, metaclass=ABCMeta):
     """Validation, scaling, training, scoring, threshold and state of a detector.
@@ -44,12 +56,53 @@ class BaseGANDetector(OutlierMixin, BaseEstimator, metaclass=ABCMeta):
     and the class attributes below.
     """
 
-    # Names of the score parts, and those that the default score looks at.
+    # Names of all score parts, and of those that the local score looks at.
     _part_names = ()
+    _local_parts = {}
+
+    # What "auto" stands for, by whether rows are plain or have axes of their own.
+    # The evidence is in the accuracy page of the documentation.
+    _defaults = {
+        "rows": {
+            "architecture": "mlp",
+            "scaler": "minmax",
+            "n_members": 4,
+            "input_noise": (0.1, 0.3, 0.6, 1.0),
+            "score_type": "local",
+            "learning_rate_schedule": "cosine",
+            "beta_1": 0.9,
+        },
+        "maps": {
+            "architecture": "conv",
+            "scaler": "channel",
+            "n_members": 1,
+            "input_noise": 0.0,
+            "score_type": "local",
+            "learning_rate_schedule": "constant",
+            "beta_1": 0.5,
+        },
+    }
+    _max_steps = {"rows": 600, "maps": 375}
+    _local_options = {
+        "rows": {
+            "whiten": True,
+            "terms": ("distance", "ratio", "step"),
+            "n_scale_neighbors": 10,
+            "exponent": 1.0,
+        },
+        "maps": {
+            "whiten": False,
+            "terms": ("ratio",),
+            "n_scale_neighbors": 50,
+            "exponent": 0.75,
+        },
+    }
+    # Rows that are scored at once; see _chunks.
+    _chunk_rows = {"rows": 256, "maps": 64}
 
     _parameter_constraints = {
         "architecture": [
-            StrOptions({"auto", "mlp", "conv"}),
+            StrOptions({"auto", "mlp", "conv", "published"}),
             HasMethods(["encoder", "decoder"]),
         ],
         "input_shape": ["array-like", None],
@@ -80,7 +133,7 @@ class BaseGANDetector(OutlierMixin, BaseEstimator, metaclass=ABCMeta):
         "max_steps": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "learning_rate_schedule": [StrOptions({"cosine", "constant"})],
+        "learning_rate_schedule": [StrOptions({"auto", "cosine", "constant"})],
         "beta_1": [Interval(Real, 0, 1, closed="left"), StrOptions({"auto"})],
         "callbacks": ["array-like", None],
         "net_params": [dict, None],
@@ -220,8 +273,8 @@ class BaseGANDetector(OutlierMixin, BaseEstimator, metaclass=ABCMeta):
         generator = torch.Generator().manual_seed(int(seed))
 
         X_train, X_held_out = self._hold_out(X, generator)
-        kind = self._auto("scaler")
-        self.scaler_ = FeatureScaler(kind, self.input_shape_).fit(X_train)
+        self.scaler_ = FeatureScaler(self._auto("scaler"), self.input_shape_)
+        self.scaler_.fit(X_train)
         networks = self._new_networks(generator)
         self.net_ = self._new_net(networks, len(X_train), generator)
         self._train(X_train)
@@ -262,31 +315,40 @@ class BaseGANDetector(OutlierMixin, BaseEstimator, metaclass=ABCMeta):
             self.input_shape_ = resolve_input_shape(self.input_shape, array_shape)
         return X
 
+    @property
+    def _kind(self):
+        return "rows" if len(self.input_shape_) == 1 else "maps"
+
     def _auto(self, name):
         """A parameter's value, with "auto" replaced by what suits the rows."""
         value = getattr(self, name)
         if isinstance(value, str) and value == "auto":
-            kind = "rows" if len(self.input_shape_) == 1 else "maps"
-            value = self._defaults[kind][name]
+            value = self._defaults[self._kind][name]
         return value
 
     def _resolve_architecture(self):
-        kind = self._auto("architecture")
-        if kind == "conv" and len(self.input_shape_) == 1:
+        architecture = self._auto("architecture")
+        if architecture == "conv" and self._kind == "rows":
             raise ValueError(
                 "architecture='conv' needs rows with a shape, and X has plain rows of "
                 f"{self.n_features_in_} values. Pass input_shape=(channels, height, "
                 "width) or (channels, length)."
             )
-        builders = {"mlp": MLP, "conv": ConvNet}
-        self.architecture_ = (
-            builders[kind]() if isinstance(kind, str) else copy.deepcopy(kind)
-        )
-        latent_dim = self._auto("latent_dim")
-        self.latent_dim_ = (
-            min(self.n_features_in_, 256) if latent_dim is None else latent_dim
-        )
+        if isinstance(architecture, str):
+            self.architecture_ = _ARCHITECTURES[architecture][self._kind]()
+        else:
+            self.architecture_ = copy.deepcopy(architecture)
+        self.latent_dim_ = self.latent_dim
+        if self.latent_dim == "auto":
+            plain = self._kind == "rows"
+            self.latent_dim_ = min(self.n_features_in_, 256) if plain else 100
         self.n_members_ = self._auto("n_members")
+
+    def _resolve_max_steps(self, n_rows):
+        if self.max_steps != "auto":
+            return self.max_steps
+        passes = round(20 * n_rows / min(self.batch_size, n_rows))
+        return int(np.clip(passes, 50, self._max_steps[self._kind]))
 
     def _hold_out(self, X, generator):
         """Training rows and, if any are asked for, held-out rows."""
@@ -321,9 +383,7 @@ class BaseGANDetector(OutlierMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _new_net(self, networks, n_rows, generator):
         """The skorch net around the networks, initialised and not yet trained."""
-        max_steps = self._auto("max_steps")
-        if max_steps is None:
-            max_steps = self._default_steps(n_rows)
+        max_steps = self._resolve_max_steps(n_rows)
         batch_size = min(self.batch_size, n_rows)
         per_epoch = TensorBatches.steps_per_epoch(n_rows, batch_size)
         callbacks = list(copy.deepcopy(self.callbacks) or ())
@@ -336,7 +396,7 @@ class BaseGANDetector(OutlierMixin, BaseEstimator, metaclass=ABCMeta):
             "callbacks": callbacks,
             "device": str(self.device_),
             "verbose": 0,
-            "schedule": self.learning_rate_schedule,
+            "schedule": self._auto("learning_rate_schedule"),
             "noise": self._noise_scale(),
             "noise_generator": torch.Generator(self.device_).manual_seed(
                 int(torch.randint(2**62, (), generator=generator))
@@ -436,8 +496,9 @@ class BaseGANDetector(OutlierMixin, BaseEstimator, metaclass=ABCMeta):
         """The unfitted score and, for each part, its score alone."""
         scores = {name: PartScore(name) for name in self._part_names}
         if self.score_type_ == "local":
-            kind = "rows" if len(self.input_shape_) == 1 else "maps"
-            scores["score"] = LocalScore(**self._local_score[kind])
+            scores["score"] = LocalScore(
+                self._local_parts[self._kind], **self._local_options[self._kind]
+            )
         elif self.score_type_ == "joint":
             scores["score"] = JointScore(self._part_names)
         else:
@@ -464,7 +525,7 @@ class BaseGANDetector(OutlierMixin, BaseEstimator, metaclass=ABCMeta):
         Matrix products round differently for different shapes; with one shape a
         row's score does not depend on how many rows came with it.
         """
-        size = self._chunk_rows["rows" if len(self.input_shape_) == 1 else "maps"]
+        size = self._chunk_rows[self._kind]
         for start in range(0, len(X), size):
             rows = self.scaler_.transform(X[start : start + size])
             # Allocated by torch, whose memory always has the same alignment.

@@ -54,9 +54,7 @@ def discriminator_cross_entropy(real_logits: Tensor, fake_logits: Tensor) -> Ten
     Tensor of shape (n_members,)
         Mean of the two halves.
     """
-    return 0.5 * (
-        F.softplus(-real_logits).mean(1) + F.softplus(fake_logits).mean(1)
-    )
+    return 0.5 * (F.softplus(-real_logits).mean(1) + F.softplus(fake_logits).mean(1))
 
 
 def generator_cross_entropy(fake_logits: Tensor) -> Tensor:

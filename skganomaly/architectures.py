@@ -241,13 +241,15 @@ class ConvNet(BaseEstimator):
 
     def initialize(self, network, generator):
         """Draw the weights of ``network`` from ``generator``."""
-        initialize_layers(network, generator)
+        initialize_layers(network, generator, normal_std=0.02)
 
     def _sizes(self, input_shape):
         """Spatial sizes from the input to the deepest layer."""
         sizes = [tuple(input_shape[1:])]
         while len(sizes) == 1 or (
-            max(sizes[-1]) > 4 if self.n_blocks == "auto" else len(sizes) <= self.n_blocks
+            max(sizes[-1]) > 4
+            if self.n_blocks == "auto"
+            else len(sizes) <= self.n_blocks
         ):
             _, stride, _ = _geometry(sizes[-1])
             sizes.append(

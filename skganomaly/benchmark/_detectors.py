@@ -1,0 +1,432 @@
+"""Which way a detector's scores point, and the detectors of the benchmark command."""
+
+import copy
+import importlib.util
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.ensemble import IsolationForest
+from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.svm import OneClassSVM
+from sklearn.utils import check_scalar
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A detector with the direction of its scores.
+
+    Scikit-learn's detectors score normal rows higher and label anomalies -1; PyOD's
+    score anomalies higher and label them 1. A wrong guess would turn a ROC AUC of 0.9
+    into 0.1, so nothing is guessed: the direction follows from the class, or is given.
+
+    Parameters
+    ----------
+    estimator : object
+        Unfitted detector with `fit`, one of `anomaly_score`, `score_samples` and
+        `decision_function`, and preferably `predict`; or a
+        :class:`~sklearn.pipeline.Pipeline` or search that ends in one.
+    higher_is : {"auto", "anomaly", "normal"}, default="auto"
+        What higher scores mean. "auto" knows objects with a method `anomaly_score`
+        ("anomaly"), PyOD's detectors ("anomaly") and subclasses of scikit-learn's
+        :class:`~sklearn.base.OutlierMixin` ("normal"), and raises for others.
+    anomaly_label : {"auto", -1, 1}, default="auto"
+        What `predict` returns for anomalies. "auto" takes 1 for PyOD's detectors and -1
+        for subclasses of OutlierMixin; for others -1 or 0 among the labels decides.
+
+    Raises
+    ------
+    ValueError
+        If the direction is "auto" and cannot be known.
+
+    Examples
+    --------
+    >>> from sklearn.ensemble import IsolationForest
+    >>> from sklearn.neighbors import KernelDensity
+    >>> from skganomaly.benchmark import Detector
+    >>> Detector(IsolationForest()).higher_is
+    'normal'
+    >>> Detector(KernelDensity(), higher_is="normal").score_method
+    'score_samples'
+    """
+
+    estimator: object
+    higher_is: str = "auto"
+    anomaly_label: object = "auto"
+
+    def __post_init__(self):
+        """Resolve the direction, or refuse."""
+        if self.higher_is not in ("auto", "anomaly", "normal"):
+            raise ValueError(
+                "higher_is must be 'auto', 'anomaly' or 'normal', got "
+                f"{self.higher_is!r}."
+            )
+        if self.anomaly_label not in ("auto", -1, 1):
+            raise ValueError(
+                f"anomaly_label must be 'auto', -1 or 1, got {self.anomaly_label!r}."
+            )
+        if isinstance(self.estimator, type):
+            raise ValueError(
+                f"Pass an instance, not the class {self.estimator.__name__}."
+            )
+        last = _last_step(self.estimator)
+        higher_is, label = self.higher_is, self.anomaly_label
+        if higher_is == "auto":
+            # PyOD first: its detectors call themselves outlier detectors in
+            # scikit-learn's sense although their sign is the opposite.
+            if hasattr(self.estimator, "anomaly_score") or _is_pyod(last):
+                higher_is = "anomaly"
+            elif isinstance(last, OutlierMixin):
+                higher_is = "normal"
+            else:
+                raise ValueError(
+                    f"Cannot know whether higher scores of {type(last).__name__} mean "
+                    "anomaly or normal. Wrap it: "
+                    'Detector(estimator, higher_is="anomaly") or higher_is="normal".'
+                )
+        if label == "auto" and _is_pyod(last):
+            label = 1
+        elif label == "auto" and isinstance(last, OutlierMixin):
+            label = -1
+        object.__setattr__(self, "higher_is", higher_is)
+        object.__setattr__(self, "anomaly_label", label)
+        # Asking now gives the error before anything has run.
+        _ = self.score_method
+
+    @property
+    def score_method(self):
+        """Name of the method that scores rows."""
+        names = ["score_samples", "decision_function"]
+        if self.higher_is == "anomaly":
+            names = ["anomaly_score", "decision_function", "score_samples"]
+        for name in names:
+            if hasattr(self.estimator, name):
+                return name
+        raise ValueError(
+            f"{type(self.estimator).__name__} has none of the methods "
+            f"{', '.join(names)}."
+        )
+
+    def prepare(self, seed, input_shape=None):
+        """Return an unfitted copy with its seed, and its image shape if it takes one.
+
+        Parameters
+        ----------
+        seed : int
+            Value for every parameter `random_state`, nested ones included.
+        input_shape : tuple of int or None, default=None
+            Value for every parameter `input_shape` that is None.
+
+        Returns
+        -------
+        estimator : object
+            The copy; the wrapped estimator stays as it is.
+        """
+        try:
+            estimator = clone(self.estimator)
+        except (TypeError, RuntimeError):
+            # No get_params, or a constructor that changes what it was given, as those
+            # of PyOD's networks do.
+            estimator = copy.deepcopy(self.estimator)
+        if not hasattr(estimator, "get_params"):
+            return estimator
+        changes = {}
+        for name, value in estimator.get_params().items():
+            own = name.rpartition("__")[2]
+            if own == "random_state":
+                changes[name] = seed
+            elif own == "input_shape" and value is None and input_shape is not None:
+                changes[name] = input_shape
+        if changes:
+            estimator.set_params(**changes)
+        for part in (estimator, *estimator.get_params().values()):
+            if _is_pyod(part):
+                # PyOD's networks use their seed in the constructor only.
+                part.__init__(**part.get_params(deep=False))
+        return estimator
+
+    def anomaly_score(self, estimator, X):
+        """Score rows with a fitted copy; higher is worse.
+
+        Parameters
+        ----------
+        estimator : object
+            What :meth:`prepare` returned, fitted.
+        X : array-like of shape (n_samples, n_features)
+            The rows.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,)
+            Anomaly scores.
+        """
+        scores = np.asarray(getattr(estimator, self.score_method)(X), dtype=np.float64)
+        if scores.shape != (len(X),):
+            raise ValueError(f"Got scores of shape {scores.shape} for {len(X)} rows.")
+        return scores if self.higher_is == "anomaly" else -scores
+
+    def flags(self, estimator, X):
+        """Tell which rows a fitted copy's `predict` calls anomalies.
+
+        Parameters
+        ----------
+        estimator : object
+            What :meth:`prepare` returned, fitted.
+        X : array-like of shape (n_samples, n_features)
+            The rows.
+
+        Returns
+        -------
+        flags : boolean ndarray of shape (n_samples,), or None
+            True for anomalies; None if there is no `predict`.
+        """
+        if not hasattr(estimator, "predict"):
+            return None
+        labels = np.asarray(estimator.predict(X))
+        found = set(np.unique(labels).tolist())
+        label = self.anomaly_label
+        if label == "auto":
+            label = -1 if -1 in found else 1 if 0 in found else None
+        if label is None or not found <= {label, 1 if label == -1 else 0}:
+            raise ValueError(
+                f"Cannot read the labels {sorted(found)}: pass "
+                "Detector(..., anomaly_label=-1) for 1 / -1 with -1 = anomaly, or "
+                "anomaly_label=1 for 0 / 1 with 1 = anomaly."
+            )
+        return labels == label
+
+
+class KNNDistance(OutlierMixin, BaseEstimator):
+    """Mean distance to the nearest training rows, the baseline to beat.
+
+    Parameters
+    ----------
+    n_neighbors : int, default=5
+        Number of neighbours; at most the number of training rows less one is used.
+    false_alarm_rate : float in (0, 1), default=0.05
+        Share of training rows, scored without themselves, above the threshold.
+
+    Attributes
+    ----------
+    neighbors_ : NearestNeighbors
+        The fitted search.
+    offset_ : float
+        The threshold: ``decision_function(X) = score_samples(X) - offset_``.
+    n_features_in_ : int
+        Number of features seen during fit.
+
+    Examples
+    --------
+    >>> from skganomaly.benchmark import KNNDistance
+    >>> KNNDistance(n_neighbors=1).fit([[0.0], [1.0], [2.0]]).predict([[1.5], [9.0]])
+    array([ 1, -1])
+    """
+
+    def __init__(self, n_neighbors=5, *, false_alarm_rate=0.05):
+        self.n_neighbors = n_neighbors
+        self.false_alarm_rate = false_alarm_rate
+
+    def fit(self, X, y=None):
+        """Store the training rows and set the threshold.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training rows, at least two.
+        y : Ignored
+            Present for consistency.
+
+        Returns
+        -------
+        self : KNNDistance
+            The fitted detector.
+        """
+        X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        check_scalar(self.n_neighbors, "n_neighbors", (int, np.integer), min_val=1)
+        k = min(self.n_neighbors, len(X) - 1)
+        self.neighbors_ = NearestNeighbors(n_neighbors=k).fit(X)
+        # Without an argument every training row leaves itself out.
+        own = self.neighbors_.kneighbors()[0].mean(axis=1)
+        self.offset_ = -np.quantile(own, 1 - self.false_alarm_rate)
+        return self
+
+    def score_samples(self, X):
+        """Return the negative mean distance to the nearest training rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The rows.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,)
+            Higher is more normal; at most 0.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float64, reset=False)
+        return -self.neighbors_.kneighbors(X)[0].mean(axis=1)
+
+    def decision_function(self, X):
+        """Return `score_samples` less `offset_`; negative for anomalies.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The rows.
+
+        Returns
+        -------
+        decisions : ndarray of shape (n_samples,)
+            Below 0 for anomalies.
+        """
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X):
+        """Return -1 for anomalies and 1 for the other rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The rows.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            1 or -1.
+        """
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+
+def get_detectors(names=None):
+    """Build the detectors of the benchmark command.
+
+    Parameters
+    ----------
+    names : sequence of str or None, default=None
+        Which ones, upper and lower case alike. By default all: GANomaly, Autoencoder,
+        GANomaly-paper (the published recipe), kNN and kNN-minmax (mean distance to the
+        5 nearest rows on standardised or min-max scaled columns), LOF, OneClassSVM and
+        IForest on standardised columns, and when PyOD is installed its PyOD-KNN and
+        PyOD-AE on standardised columns.
+
+    Returns
+    -------
+    detectors : dict of str to estimator
+        Unfitted detectors, in the order of `names`.
+
+    Raises
+    ------
+    ValueError
+        If a name is not known, or needs PyOD and there is none.
+
+    Examples
+    --------
+    >>> from skganomaly.benchmark import get_detectors
+    >>> list(get_detectors(["knn", "iforest"]))
+    ['kNN', 'IForest']
+    """
+    factories = {
+        name: factory
+        for name, factory in _FACTORIES.items()
+        if not name.startswith("PyOD") or importlib.util.find_spec("pyod")
+    }
+    if names is None:
+        names = list(factories)
+    known = {name.lower(): name for name in factories}
+    unknown = [name for name in names if name.lower() not in known]
+    if unknown:
+        raise ValueError(
+            f"Unknown detectors {unknown}; available here: {', '.join(factories)}."
+        )
+    chosen = [known[name.lower()] for name in names]
+    return {name: factories[name]() for name in chosen}
+
+
+def _ganomaly():
+    # The estimators import torch; the baselines can be had without that wait.
+    from skganomaly import GANomalyDetector
+
+    return GANomalyDetector()
+
+
+def _ganomaly_paper():
+    from skganomaly import GANomalyDetector
+
+    return GANomalyDetector.from_paper()
+
+
+def _autoencoder():
+    from skganomaly import AutoencoderDetector
+
+    return AutoencoderDetector()
+
+
+def _knn():
+    return make_pipeline(StandardScaler(), KNNDistance())
+
+
+def _knn_minmax():
+    return make_pipeline(MinMaxScaler(), KNNDistance())
+
+
+def _lof():
+    return make_pipeline(StandardScaler(), LocalOutlierFactor(novelty=True))
+
+
+def _one_class_svm():
+    return make_pipeline(StandardScaler(), OneClassSVM())
+
+
+def _isolation_forest():
+    return make_pipeline(StandardScaler(), IsolationForest())
+
+
+def _pyod_knn():
+    from pyod.models.knn import KNN
+
+    return make_pipeline(StandardScaler(), KNN())
+
+
+def _pyod_autoencoder():
+    from pyod.models.auto_encoder import AutoEncoder
+
+    return make_pipeline(StandardScaler(), AutoEncoder(verbose=0))
+
+
+_FACTORIES = {
+    "GANomaly": _ganomaly,
+    "Autoencoder": _autoencoder,
+    "GANomaly-paper": _ganomaly_paper,
+    "kNN": _knn,
+    "kNN-minmax": _knn_minmax,
+    "LOF": _lof,
+    "OneClassSVM": _one_class_svm,
+    "IForest": _isolation_forest,
+    "PyOD-KNN": _pyod_knn,
+    "PyOD-AE": _pyod_autoencoder,
+}
+
+
+def _last_step(estimator):
+    """Return the detector inside pipelines and searches."""
+    while True:
+        if isinstance(estimator, Pipeline):
+            estimator = estimator.steps[-1][1]
+        elif hasattr(estimator, "param_grid") or hasattr(
+            estimator, "param_distributions"
+        ):
+            estimator = estimator.estimator
+        else:
+            return estimator
+
+
+def _is_pyod(estimator):
+    # By name, so that PyOD is not imported to look at something else.
+    return any(
+        cls.__name__ == "BaseDetector" and cls.__module__.startswith("pyod.")
+        for cls in type(estimator).__mro__
+    )

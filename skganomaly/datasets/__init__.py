@@ -1,0 +1,23 @@
+"""Data for experiments: seeded generators, bundled sets and loaders of local files.
+
+Nothing here is ever downloaded. Labels follow scikit-learn's convention for outlier
+detectors everywhere: 1 is normal, -1 is an anomaly; files that use 0 and 1 are
+translated when they are read.
+"""
+
+from skganomaly.datasets._bundled import load_bundled, load_digits_anomaly
+from skganomaly.datasets._containers import AnomalyDataset, LazyDatasets
+from skganomaly.datasets._files import load_adbench, load_folder, load_mnist
+from skganomaly.datasets._generated import make_anomalies, make_image_anomalies
+
+__all__ = [
+    "AnomalyDataset",
+    "LazyDatasets",
+    "load_adbench",
+    "load_bundled",
+    "load_digits_anomaly",
+    "load_folder",
+    "load_mnist",
+    "make_anomalies",
+    "make_image_anomalies",
+]

@@ -82,17 +82,17 @@ class BaseGANDetector(OutlierMixin, BaseEstimator, metaclass=ABCMeta):
             "beta_1": 0.5,
         },
     }
-    _max_steps = {"rows": 600, "maps": 375}
+    _max_steps = {"rows": 600, "maps": 250}
     _local_options = {
         "rows": {
             "whiten": True,
-            "terms": ("distance", "ratio", "step"),
+            "use_nearest": True,
             "n_scale_neighbors": 10,
-            "exponent": 1.0,
+            "exponent": 0.5,
         },
         "maps": {
             "whiten": False,
-            "terms": ("ratio",),
+            "use_nearest": False,
             "n_scale_neighbors": 50,
             "exponent": 0.75,
         },
@@ -484,7 +484,7 @@ class BaseGANDetector(OutlierMixin, BaseEstimator, metaclass=ABCMeta):
         score.fit(parts)
         reference_scores = None
         if X_held_out is None:
-            reference_scores = score.reference_scores(parts, generator)
+            reference_scores = score.reference_scores(parts)
         self._scores.to(self.device_)
         if reference_scores is None:
             reference_scores = self._anomaly_scores(
@@ -538,20 +538,25 @@ class BaseGANDetector(OutlierMixin, BaseEstimator, metaclass=ABCMeta):
         with torch.inference_mode():
             return self._score_parts(self.net_.networks, x, names)
 
+    def _own_references(self, rows, x):
+        """For each row of a chunk, the reference that is the same row, or -1."""
+        own = torch.full((x.shape[1],), -1)
+        own[: len(rows)] = torch.from_numpy(self._references.find(row_keys(rows)))
+        return own.to(self.device_)
+
+    def _score_tensor(self, x, own, name="score"):
+        score = self._scores[name]
+        return score(self._score_parts(self.net_.networks, x, score.part_names), own)
+
     def _anomaly_scores(self, X, name="score"):
         """Anomaly scores of validated rows, by the score or by one part alone."""
-        score = self._scores[name]
-        scores = np.empty(len(X))
-        done = 0
+        scores = []
         for rows, x in self._chunks(X):
-            own = np.full(x.shape[1], -1)
-            own[: len(rows)] = self._references.find(row_keys(rows))
+            own = self._own_references(rows, x)
             with torch.inference_mode():
-                parts = self._score_parts(self.net_.networks, x, score.part_names)
-                values = score(parts, torch.from_numpy(own).to(self.device_))
-            scores[done : done + len(rows)] = values[: len(rows)].cpu().numpy()
-            done += len(rows)
-        return scores
+                values = self._score_tensor(x, own, name)
+            scores.append(values[: len(rows)].cpu().numpy())
+        return np.concatenate(scores).astype(np.float64)
 
     def anomaly_score(self, X, *, part=None):
         """Anomaly scores, higher for more anomalous.
@@ -703,6 +708,49 @@ class BaseGANDetector(OutlierMixin, BaseEstimator, metaclass=ABCMeta):
         """
         counterparts = self._map(X, self._reconstruct).mean(axis=0)
         return self.scaler_.inverse_transform(counterparts).reshape(np.shape(X))
+
+    def explain(self, X, *, n_steps=16):
+        r"""Contribution of each feature or pixel to the score.
+
+        Integrated gradients [1]_ of the score along the straight line from the normal
+        counterpart of a row, its :meth:`reconstruct`, to the row: what each entry
+        adds to the score by being as it is and not as it would be in a normal row.
+        Entries that lower the score are negative.
+
+        Parameters
+        ----------
+        X : array-like of the shape that ``fit`` saw
+            Rows to explain.
+        n_steps : int, default=16
+            Points on the line at which the gradient is taken.
+
+        Returns
+        -------
+        ndarray of the shape of ``X``
+            Contributions that add up, approximately, to the score of the row less
+            that of its counterpart.
+
+        References
+        ----------
+        .. [1] M. Sundararajan, A. Taly and Q. Yan, "Axiomatic attribution for deep
+           networks", ICML 2017, arXiv:1703.01365.
+        """
+        check_is_fitted(self)
+        contributions = []
+        for rows, x in self._chunks(self._validate(X, reset=False)):
+            own = self._own_references(rows, x)
+            with torch.no_grad():
+                counterpart = self._reconstruct(self.net_.networks, x).mean(0)
+            change = x[0] - counterpart
+            total = torch.zeros_like(change)
+            for step in range(n_steps):
+                share = (step + 0.5) / n_steps
+                point = (counterpart + share * change).requires_grad_()
+                score = self._score_tensor(point.expand(x.shape), own)
+                total += torch.autograd.grad(score.sum(), point)[0]
+            contribution = (total / n_steps * change)[: len(rows)]
+            contributions.append(contribution.cpu().double().numpy())
+        return np.concatenate(contributions).reshape(np.shape(X))
 
     def _map(self, X, function):
         """Stack of what ``function(networks, x)`` returns, (n_members, n, ...)."""

@@ -67,7 +67,7 @@ _SHARED = {
     "training_parameters": """
     max_steps : int or "auto", default="auto"
         Optimiser steps. "auto" is 20 passes over the rows, but at least 50 steps and
-        at most 600 for plain rows and 375 otherwise. More steps on few rows make the
+        at most 600 for plain rows and 250 otherwise. More steps on few rows make the
         networks memorise them.
     batch_size : int, default=64
         Rows of a mini-batch; all rows if there are fewer.

@@ -29,12 +29,20 @@ _N_NEIGHBORS = 5
 # Rows of a block in the search of the references among themselves.
 _SEARCH_ROWS = 256
 
-# Up to this many reference rows their scores are taken from fits that left them out;
-# beyond, what a row contributes to the statistics of its own score is negligible.
-_CROSS_FIT_UP_TO = 2500
+# What is usual in a spot is taken to be at least this share of what is usual
+# everywhere; a ratio of distances at least this share of its median. Rows that occur
+# more than once would otherwise divide by zero, or have a score of minus infinity.
+_FLOOR = 0.05
+_SMALLEST_RATIO = 1e-3
+
+# With at least this many rows per column, a row's own part in the whitening does not
+# show in its score; with fewer, reference scores come from fits without it.
+_ROWS_PER_COLUMN = 10
 _N_FOLDS = 5
+_CROSS_FIT_UP_TO = 2000
 
 _TINY = 1e-12
+_ALMOST_ZERO = 1e-5
 
 
 def part_magnitudes(part: Tensor) -> Tensor:
@@ -43,8 +51,19 @@ def part_magnitudes(part: Tensor) -> Tensor:
 
 
 def _positive_median(values: Tensor) -> Tensor:
-    """Median over rows, kept away from zero, shape (n_members, 1)."""
-    return values.median(dim=1, keepdim=True).values.clamp_min(_TINY)
+    """Median over the rows whose value is not (almost) zero, shape (n_members, 1)."""
+    medians = [
+        member[member > _ALMOST_ZERO].median()
+        if (member > _ALMOST_ZERO).any()
+        else member.new_ones(())
+        for member in values
+    ]
+    return torch.stack(medians)[:, None]
+
+
+def shrinkage_for(n_rows, width):
+    """Share of the correlations to give up, more where rows are few for the width."""
+    return max(_MIN_SHRINKAGE, width / (width + n_rows))
 
 
 class _Fitted(nn.Module):
@@ -69,15 +88,13 @@ class _Score(_Fitted):
         super().__init__()
         self.part_names = tuple(part_names)
 
-    def reference_scores(self, parts, generator):
+    def reference_scores(self, parts):
         """Scores of the reference rows as if they were new to the score.
 
         Parameters
         ----------
         parts : dict of str to Tensor
             What the score was fitted on.
-        generator : torch.Generator
-            Source of randomness.
 
         Returns
         -------
@@ -159,7 +176,7 @@ class JointScore(_Score):
         whitened = self.whitening(self._join(parts))
         return (part_magnitudes(whitened) / self.unit).mean(0)
 
-    def reference_scores(self, parts, generator):
+    def reference_scores(self, parts):
         """Leave-one-out distances in closed form.
 
         Removing a row from mean and covariance is a change of rank one, so its
@@ -170,7 +187,7 @@ class JointScore(_Score):
         n_rows = joined.shape[1]
         whitened = self.whitening(joined).double()
         distances = whitened.square().sum(2)
-        keep = 1 - self.whitening.shrinkage.double().view(-1, 1)
+        keep = 1 - shrinkage_for(n_rows, joined.shape[2])
         others = (1 - keep * distances / (n_rows - 1)).clamp_min(_TINY)
         left_out = n_rows / (n_rows - 1) * distances / others
         return (left_out / joined.shape[2] / self.unit).mean(0)
@@ -181,16 +198,14 @@ class LocalScore(_Score):
 
     Per member, one search among the reference rows finds
 
-    - :math:`d(x)`, the mean distance to the 5 nearest;
-    - :math:`s(x)`, the mean of :math:`d` over the ``n_scale_neighbors`` nearest, which
-      says what distance is usual there;
-    - :math:`q(x)`, the length of the step to :math:`x` from the mean of the 5
-      nearest, whitened by how such steps vary among the reference rows: a short step
-      is anomalous in a direction in which normal rows do not vary.
+    - :math:`m(x)`, the mean distance to the 5 nearest;
+    - :math:`d(x)`, that, or its geometric mean with the distance to the very nearest;
+    - :math:`s(x)`, the mean of :math:`m` over the ``n_scale_neighbors`` nearest,
+      which says what distance is usual there.
 
-    The terms "distance" :math:`\ln d`, "ratio" :math:`\ln (d / s^p)` and "step"
-    :math:`\ln q` are averaged over members, standardised by median and interquartile
-    range over the reference rows, and the chosen ones added up.
+    The score is the mean over members of :math:`\ln (d(x) / s(x)^p)`, each taken
+    relative to its median over the reference rows: 0 is a typical row, and 1 one that
+    is e times as far out.
 
     A reference row leaves itself out of the search, both when it is fitted and
     whenever it is scored. So its score is that of a new row, and always the same.
@@ -201,24 +216,23 @@ class LocalScore(_Score):
         Parts that make up the vectors compared.
     whiten : bool
         Whether to squash outlying values and whiten the vectors first.
-    terms : tuple of str
-        Among "distance", "ratio" and "step".
+    use_nearest : bool
+        Whether the distance to the very nearest reference row counts on its own.
     n_scale_neighbors : int
         Neighbours that :math:`s` averages over.
     exponent : float
         The power :math:`p`.
     """
 
-    def __init__(self, part_names, *, whiten, terms, n_scale_neighbors, exponent):
+    def __init__(self, part_names, *, whiten, use_nearest, n_scale_neighbors, exponent):
         super().__init__(part_names)
         self.whiten = whiten
-        self.terms = terms
+        self.use_nearest = use_nearest
         self.n_scale_neighbors = n_scale_neighbors
         self.exponent = exponent
         self.transforms = nn.Sequential(
             *([_Squash(), _Whitening()] if whiten else [_Centre()])
         )
-        self.step_whitening = _Whitening(centre=False) if "step" in terms else None
 
     def fit(self, parts):
         """Take the rows of ``parts`` as references."""
@@ -226,99 +240,77 @@ class LocalScore(_Score):
         for transform in self.transforms:
             vectors = transform.fit(vectors)(vectors)
         self._store(references=vectors, squared_norms=vectors.square().sum(2)[:, None])
-
         own = torch.arange(vectors.shape[1])
         found = [
             self._search(vectors[:, block], block) for block in own.split(_SEARCH_ROWS)
         ]
-        distances, indices, steps = (
+        nearest, mean, indices = (
             torch.cat(part, dim=1) for part in zip(*found, strict=True)
         )
-        self._store(
-            reference_distances=distances, floor=0.05 * _positive_median(distances)
-        )
-        if self.step_whitening is not None:
-            self.step_whitening.fit(steps)
-        terms = self._terms(distances, indices, steps)
-        self._store(units=terms.median(dim=2, keepdim=True).values.clamp_min(_TINY))
-        logs = self._mean_logs(terms).double()
-        low, middle, high = torch.quantile(
-            logs, torch.tensor([0.25, 0.5, 0.75], dtype=logs.dtype), dim=1, keepdim=True
-        )
-        spread = (high - low) / 1.349
-        self._store(center=middle, spread=spread.clamp_min(0.01))
+        # Of the distances that are not zero: rows that occur twice have none.
+        self._store(usual=mean, usual_floor=_FLOOR * _positive_median(mean))
+        ratios = self._ratios(nearest, mean, indices)
+        self._store(unit=_positive_median(ratios))
         return self
 
     def forward(self, parts: dict, own: Tensor) -> Tensor:
         """Score rows, shape (n_rows,); ``own`` is a row's own reference, or -1."""
-        logs = self._mean_logs(
-            self._terms(*self._search(self.transforms(self._join(parts)), own))
-        )
-        return ((logs - self.center) / self.spread).sum(0)
+        found = self._search(self.transforms(self._join(parts)), own)
+        return (self._ratios(*found) / self.unit + _SMALLEST_RATIO).log().mean(0)
 
-    def reference_scores(self, parts, generator):
-        """Scores from fits that each left out a fifth of the reference rows.
+    def reference_scores(self, parts):
+        """Scores from fits that left the rows out, where rows are few for the width.
 
-        Leaving itself out of the search makes a reference row new to the search, but
-        not to the whitening, which has seen it; that matters where rows are few.
+        A reference row is new to the search, but the whitening has seen it. That
+        shows where the rows are not many times as many as the columns.
         """
-        n_rows = self.references.shape[1]
-        if n_rows > _CROSS_FIT_UP_TO or n_rows < 2 * _N_FOLDS:
+        n_rows, width = self.references.shape[1:]
+        if not self.whiten or n_rows >= _ROWS_PER_COLUMN * width or n_rows < 10:
             return None
-        folds = torch.randperm(n_rows, generator=generator) % _N_FOLDS
-        scores = torch.empty(n_rows)
-        for fold in range(_N_FOLDS):
-            inside, outside = folds != fold, folds == fold
+        scores = []
+        folds = torch.arange(n_rows) % _N_FOLDS
+        # A fifth of many rows is enough to set a threshold with.
+        for fold in range(_N_FOLDS if n_rows < _CROSS_FIT_UP_TO else 1):
+            seen, unseen = (
+                {name: part[:, chosen] for name, part in parts.items()}
+                for chosen in (folds != fold, folds == fold)
+            )
             score = LocalScore(
                 self.part_names,
                 whiten=self.whiten,
-                terms=self.terms,
+                use_nearest=self.use_nearest,
                 n_scale_neighbors=self.n_scale_neighbors,
                 exponent=self.exponent,
-            ).fit({name: part[:, inside] for name, part in parts.items()})
-            left_out = {name: part[:, outside] for name, part in parts.items()}
-            scores[outside] = score(left_out, torch.full((int(outside.sum()),), -1))
-        return scores
+            ).fit(seen)
+            scores.append(score(unseen, torch.full((int((folds == fold).sum()),), -1)))
+        return torch.cat(scores)
 
     def _search(self, vectors, own):
-        """Mean distance to the nearest, indices of the neighbours, and the step."""
+        """Distance to the nearest, mean of the 5 nearest, and all neighbours."""
         n_members, n_references, width = self.references.shape
-        n_usable = n_references - 1
         with torch.no_grad():
             products = aligned_product(vectors, self.references.mT)
             squared = products.mul_(-2).add_(self.squared_norms)
             place = own.clamp_min(0).expand(n_members, -1)[:, :, None]
             itself = torch.where(own[:, None] >= 0, torch.inf, squared.gather(2, place))
             squared.scatter_(2, place, itself)
-            indices = squared.topk(
-                min(self.n_scale_neighbors, n_usable), dim=2, largest=False
-            ).indices
+            # One less than there are, for the rows that leave themselves out.
+            n_neighbors = min(self.n_scale_neighbors, n_references - 1)
+            indices = squared.topk(n_neighbors, dim=2, largest=False).indices
             offsets = torch.arange(n_members, device=own.device) * n_references
-            nearest = indices[:, :, :_N_NEIGHBORS] + offsets[:, None, None]
-        # The products above only choose the neighbours: the difference of large
-        # squares is a poor measure of a short distance.
-        neighbors = self.references.reshape(-1, width)[nearest]
-        differences = vectors[:, :, None] - neighbors
-        distances = differences.square().sum(3).clamp_min(_TINY**2).sqrt().mean(2)
-        return distances, indices, differences.mean(2)
+            places = indices[:, :, :_N_NEIGHBORS] + offsets[:, None, None]
+        # The products only choose the neighbours: as a difference of large squares
+        # they are a poor measure of short distances.
+        neighbors = self.references.reshape(-1, width)[places]
+        squared = (vectors[:, :, None] - neighbors).square().sum(3)
+        distances = squared.clamp_min(_TINY).sqrt()
+        return distances.amin(2), distances.mean(2), indices
 
-    def _terms(self, distances, indices, steps):
-        """Values of the terms, shape (n_terms, n_members, n_rows)."""
-        values = []
-        for term in self.terms:
-            if term == "step":
-                lengths = part_magnitudes(self.step_whitening(steps))
-                values.append(lengths.clamp_min(_TINY**2).sqrt())
-            elif term == "distance":
-                values.append(distances)
-            else:
-                around = self.reference_distances.gather(1, indices.flatten(1))
-                usual = around.view(indices.shape).mean(2) + self.floor
-                values.append(distances / usual**self.exponent)
-        return torch.stack(values)
-
-    def _mean_logs(self, terms):
-        return (terms / self.units + 1e-3).log().mean(1)
+    def _ratios(self, nearest, mean, indices):
+        """Distance for what is usual there, shape (n_members, n_rows)."""
+        usual = self.usual.gather(1, indices.flatten(1)).view(indices.shape).mean(2)
+        distance = (nearest * mean).sqrt() if self.use_nearest else mean
+        return distance / (usual + self.usual_floor) ** self.exponent
 
 
 class _Centre(_Fitted):
@@ -355,56 +347,36 @@ class _Squash(_Fitted):
 class _Whitening(_Fitted):
     r"""Make the columns of each member uncorrelated, with unit scale.
 
-    With standardised columns :math:`u`, their correlation matrix
-    :math:`R = U \Lambda U^T` and shrinkage :math:`a`, the map is
-    :math:`((1-a) R + a I)^{-1/2} u`. It is applied in the form
-    :math:`a^{-1/2} u + U G U^T u`, where :math:`U` needs no more columns than there
-    were rows: that bounds the cost for wide data.
-
-    Parameters
-    ----------
-    centre : bool, default=True
-        Whether to subtract the mean.
+    The covariance :math:`S` is shrunk to its diagonal, :math:`C = (1-a) S + a D`, by
+    the share :math:`a = p / (p + n)` for :math:`n` rows of :math:`p` columns, which
+    keeps the distances of the rows it was fitted on from being much shorter than
+    those of new ones. With :math:`C = L L^T`, a row :math:`u` becomes
+    :math:`L^{-1} (u - \mu)`.
     """
-
-    def __init__(self, centre=True):
-        super().__init__()
-        self.centre = centre
 
     def fit(self, rows):
         """Learn from rows of shape (n_members, n_rows, width)."""
         members = [self._fit_member(member.double()) for member in rows]
-        names = ("mean", "scale", "shrinkage", "gain", "vectors")
-        stacked = [torch.stack(tensors) for tensors in zip(*members, strict=True)]
-        self._store(**dict(zip(names, stacked, strict=True)))
+        mean, matrix = (torch.stack(part) for part in zip(*members, strict=True))
+        self._store(mean=mean, matrix=matrix)
         return self
 
     def _fit_member(self, rows):
         n_rows, width = rows.shape
-        mean = rows.mean(0) * self.centre
+        mean = rows.mean(0)
         centred = rows - mean
         variance = centred.square().mean(0)
         scale = variance.clamp_min(max(1e-3 * float(variance.mean()), _TINY)).sqrt()
         standard = centred / scale
-        shrinkage = max(_MIN_SHRINKAGE, width / (width + n_rows))
-        if n_rows < width:
-            values, vectors = torch.linalg.eigh(standard @ standard.T / n_rows)
-            norms = (n_rows * values).clamp_min(_TINY).sqrt()
-            vectors = standard.T @ vectors / norms
-        else:
-            values, vectors = torch.linalg.eigh(standard.T @ standard / n_rows)
-        gain = ((1 - shrinkage) * values.clamp_min(0) + shrinkage) ** -0.5
-        return (
-            mean[None],
-            scale[None],
-            torch.tensor([[shrinkage]]),
-            (gain - shrinkage**-0.5)[None],
-            vectors,
+        shrinkage = shrinkage_for(n_rows, width)
+        identity = torch.eye(width, dtype=rows.dtype)
+        correlation = standard.T @ standard / n_rows
+        factor = torch.linalg.cholesky(
+            (1 - shrinkage) * correlation + shrinkage * identity
         )
+        inverse = torch.linalg.solve_triangular(factor, identity, upper=False)
+        return mean[None], (inverse / scale).T
 
     def forward(self, rows: Tensor) -> Tensor:
         """Whiten rows of shape (n_members, n_rows, width)."""
-        standard = (rows - self.mean) / self.scale
-        inner = aligned_product(standard, self.vectors) * self.gain
-        back = aligned_product(inner, self.vectors.mT)
-        return standard * self.shrinkage**-0.5 + back
+        return aligned_product(rows - self.mean, self.matrix)

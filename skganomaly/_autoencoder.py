@@ -148,7 +148,7 @@ class AutoencoderDetector(BaseGANDetector):
     def _score_parts(self, networks, x, names):
         generator = networks["generator"]
         code = generator.encoder(x)
-        parts = {"code": code}
+        parts = {"code": code, "row": x[:1].flatten(2)}
         if "reconstruction" in names:
             parts["reconstruction"] = (x - generator.decoder(code)).flatten(2)
         return {name: parts[name] for name in names}

@@ -11,7 +11,7 @@ import torch
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
 from ._compat import HasMethods, Interval, StrOptions, _fit_context
 from ._data import (
@@ -23,11 +23,12 @@ from ._data import (
     resolve_input_shape,
     row_keys,
 )
+from ._inference import InferenceMixin
 from ._networks import build_members
 from ._scoring import JointScore, LocalScore, PartScore, part_magnitudes
 from ._training import AdversarialNet, ProgressBar
 from .architectures import MLP, ConvNet
-from .thresholds import QuantileThreshold, _fit_threshold, p_values
+from .thresholds import QuantileThreshold, _fit_threshold
 
 __all__ = ["BaseGANDetector"]
 
@@ -43,7 +44,7 @@ _ARCHITECTURES = {
 }
 
 
-class BaseGANDetector(OutlierMixin, BaseEstimator, metaclass=ABCMeta):
+class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABCMeta):
     """Validation, scaling, training, scoring, threshold and state of a detector.
 
     A subclass supplies what makes it the method it is:
@@ -85,21 +86,20 @@ class BaseGANDetector(OutlierMixin, BaseEstimator, metaclass=ABCMeta):
     _max_steps = {"rows": 600, "maps": 250}
     _local_options = {
         "rows": {
+            "with_rows": True,
             "whiten": True,
             "use_nearest": True,
             "n_scale_neighbors": 10,
             "exponent": 0.5,
         },
         "maps": {
+            "with_rows": False,
             "whiten": False,
             "use_nearest": False,
             "n_scale_neighbors": 50,
             "exponent": 0.75,
         },
     }
-    # Rows that are scored at once; see _chunks.
-    _chunk_rows = {"rows": 256, "maps": 64}
-
     _parameter_constraints = {
         "architecture": [
             StrOptions({"auto", "mlp", "conv", "published"}),
@@ -206,7 +206,10 @@ class BaseGANDetector(OutlierMixin, BaseEstimator, metaclass=ABCMeta):
 
     @abstractmethod
     def _score_parts(self, networks, x, names):
-        """Return the parts ``names`` of rows ``x``, each (n_members, n, width)."""
+        """Return the parts ``names`` of rows ``x``, each (n_members, n, width).
+
+        The part "row" is the rows themselves, which all members share: (1, n, width).
+        """
 
     @abstractmethod
     def _encode(self, networks, x):
@@ -224,9 +227,10 @@ class BaseGANDetector(OutlierMixin, BaseEstimator, metaclass=ABCMeta):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), (n_samples, channels, length), \
-(n_samples, height, width) or (n_samples, channels, height, width)
-            Training rows. With ``input_shape``, flat rows of images or windows.
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+            Training rows: (n, n_features); (n, height, width) or (n, channels, height,
+            width); with ``input_shape`` also (n, channels, length), and images or
+            windows as flat rows.
         y : None
             Ignored; present for API consistency.
 
@@ -465,12 +469,12 @@ class BaseGANDetector(OutlierMixin, BaseEstimator, metaclass=ABCMeta):
         score = self._scores["score"]
         keys, parts, magnitudes = [], [], []
         for rows, x in self._chunks(X_train):
-            chunk = self._parts(x, self._part_names)
+            chunk = self._parts(x, {*self._part_names, *score.part_names})
             chunk = {name: part[:, : len(rows)].cpu() for name, part in chunk.items()}
             keys.append(row_keys(rows))
             parts.append({name: chunk[name] for name in score.part_names})
             magnitudes.append(
-                {name: part_magnitudes(part) for name, part in chunk.items()}
+                {name: part_magnitudes(chunk[name]) for name in self._part_names}
             )
         self._references = RowIndex(np.concatenate(keys))
         parts, magnitudes = _join_chunks(parts), _join_chunks(magnitudes)
@@ -516,251 +520,6 @@ class BaseGANDetector(OutlierMixin, BaseEstimator, metaclass=ABCMeta):
                 threshold = QuantileThreshold(rate=rate, method="linear")
         self.threshold_rule_ = _fit_threshold(threshold, scores, rate=rate)
         self.offset_ = -float(self.threshold_rule_.threshold_)
-
-    # Scoring.
-
-    def _chunks(self, X):
-        """Blocks of one fixed shape: the scaled rows, and the same padded, on device.
-
-        Matrix products round differently for different shapes; with one shape a
-        row's score does not depend on how many rows came with it.
-        """
-        size = self._chunk_rows[self._kind]
-        for start in range(0, len(X), size):
-            rows = self.scaler_.transform(X[start : start + size])
-            # Allocated by torch, whose memory always has the same alignment.
-            x = torch.zeros(size, *self.input_shape_)
-            x[: len(rows)] = torch.from_numpy(rows)
-            x = x.to(self.device_)
-            yield rows, x.expand(self.n_members_, *x.shape)
-
-    def _parts(self, x, names):
-        with torch.inference_mode():
-            return self._score_parts(self.net_.networks, x, names)
-
-    def _own_references(self, rows, x):
-        """For each row of a chunk, the reference that is the same row, or -1."""
-        own = torch.full((x.shape[1],), -1)
-        own[: len(rows)] = torch.from_numpy(self._references.find(row_keys(rows)))
-        return own.to(self.device_)
-
-    def _score_tensor(self, x, own, name="score"):
-        score = self._scores[name]
-        return score(self._score_parts(self.net_.networks, x, score.part_names), own)
-
-    def _anomaly_scores(self, X, name="score"):
-        """Anomaly scores of validated rows, by the score or by one part alone."""
-        scores = []
-        for rows, x in self._chunks(X):
-            own = self._own_references(rows, x)
-            with torch.inference_mode():
-                values = self._score_tensor(x, own, name)
-            scores.append(values[: len(rows)].cpu().numpy())
-        return np.concatenate(scores).astype(np.float64)
-
-    def anomaly_score(self, X, *, part=None):
-        """Anomaly scores, higher for more anomalous.
-
-        Parameters
-        ----------
-        X : array-like of the shape that ``fit`` saw
-            Rows to score.
-        part : str or None, default=None
-            One of the parts the score is made of, to look at it alone: its mean
-            square, in units of its median over the reference rows. None is the
-            detector's own score.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            The score of a row depends on that row alone, not on the others or their
-            order. Rows above ``threshold_`` are anomalies.
-        """
-        check_is_fitted(self)
-        if part is not None and part not in self._part_names:
-            raise ValueError(
-                f"part={part!r} is not a part of this score. Use one of "
-                f"{list(self._part_names)}, or None for the score itself."
-            )
-        return self._anomaly_scores(self._validate(X, reset=False), part or "score")
-
-    def score_samples(self, X):
-        """Scores in scikit-learn's direction, lower for more anomalous.
-
-        Parameters
-        ----------
-        X : array-like of the shape that ``fit`` saw
-            Rows to score.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            ``-anomaly_score(X)``.
-        """
-        return -self.anomaly_score(X)
-
-    def decision_function(self, X):
-        """Scores shifted so that anomalies are negative.
-
-        Parameters
-        ----------
-        X : array-like of the shape that ``fit`` saw
-            Rows to score.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            ``score_samples(X) - offset_``.
-        """
-        return self.score_samples(X) - self.offset_
-
-    def predict(self, X):
-        """Tell normal rows from anomalies.
-
-        Parameters
-        ----------
-        X : array-like of the shape that ``fit`` saw
-            Rows to judge.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,), int
-            1 for normal rows and -1 for anomalies, whose decision function is
-            negative.
-        """
-        return np.where(self.decision_function(X) < 0, -1, 1)
-
-    def p_values(self, X):
-        """Conformal p-values: how usual a row's score is among normal rows.
-
-        Parameters
-        ----------
-        X : array-like of the shape that ``fit`` saw
-            Rows to judge.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            ``(1 + number of reference scores at least as high) / (1 + number of
-            reference scores)``. For new normal rows they are uniform, exactly so if
-            the reference scores are of held-out rows (``validation_fraction``).
-        """
-        return p_values(self.reference_scores_, self.anomaly_score(X))
-
-    @property
-    def threshold_(self):
-        """The cut in the units of :meth:`anomaly_score`, ``-offset_``."""
-        check_is_fitted(self)
-        return -self.offset_
-
-    def set_threshold(self, threshold="auto", *, false_alarm_rate=None):
-        """Set another threshold without training again.
-
-        Parameters
-        ----------
-        threshold : str, float, callable or object, default="auto"
-            As the parameter of the same name.
-        false_alarm_rate : float or None, default=None
-            Share of unseen normal rows that may be flagged; None keeps the
-            parameter's value.
-
-        Returns
-        -------
-        self : object
-            With new ``threshold_rule_`` and ``offset_``. The constructor's parameters
-            stay as they are, so fitting again restores their threshold.
-        """
-        check_is_fitted(self)
-        rate = self.false_alarm_rate if false_alarm_rate is None else false_alarm_rate
-        rule = _fit_threshold(threshold, self.reference_scores_, rate=rate)
-        self.threshold_rule_ = rule
-        self.offset_ = -float(rule.threshold_)
-        return self
-
-    # Looking inside.
-
-    def encode(self, X):
-        """Latent codes of rows.
-
-        Parameters
-        ----------
-        X : array-like of the shape that ``fit`` saw
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_members_ * latent_dim_)
-            The codes of all members side by side; each has a latent space of its own.
-        """
-        codes = self._map(X, self._encode)
-        return codes.transpose(1, 0, 2).reshape(codes.shape[1], -1).astype(np.float64)
-
-    def reconstruct(self, X):
-        """The normal counterpart of each row, in the units of ``X``.
-
-        Parameters
-        ----------
-        X : array-like of the shape that ``fit`` saw
-
-        Returns
-        -------
-        ndarray of the shape of ``X``
-            What the generators make of the row, averaged over members.
-        """
-        counterparts = self._map(X, self._reconstruct).mean(axis=0)
-        return self.scaler_.inverse_transform(counterparts).reshape(np.shape(X))
-
-    def explain(self, X, *, n_steps=16):
-        r"""Contribution of each feature or pixel to the score.
-
-        Integrated gradients [1]_ of the score along the straight line from the normal
-        counterpart of a row, its :meth:`reconstruct`, to the row: what each entry
-        adds to the score by being as it is and not as it would be in a normal row.
-        Entries that lower the score are negative.
-
-        Parameters
-        ----------
-        X : array-like of the shape that ``fit`` saw
-            Rows to explain.
-        n_steps : int, default=16
-            Points on the line at which the gradient is taken.
-
-        Returns
-        -------
-        ndarray of the shape of ``X``
-            Contributions that add up, approximately, to the score of the row less
-            that of its counterpart.
-
-        References
-        ----------
-        .. [1] M. Sundararajan, A. Taly and Q. Yan, "Axiomatic attribution for deep
-           networks", ICML 2017, arXiv:1703.01365.
-        """
-        check_is_fitted(self)
-        contributions = []
-        for rows, x in self._chunks(self._validate(X, reset=False)):
-            own = self._own_references(rows, x)
-            with torch.no_grad():
-                counterpart = self._reconstruct(self.net_.networks, x).mean(0)
-            change = x[0] - counterpart
-            total = torch.zeros_like(change)
-            for step in range(n_steps):
-                share = (step + 0.5) / n_steps
-                point = (counterpart + share * change).requires_grad_()
-                score = self._score_tensor(point.expand(x.shape), own)
-                total += torch.autograd.grad(score.sum(), point)[0]
-            contribution = (total / n_steps * change)[: len(rows)]
-            contributions.append(contribution.cpu().double().numpy())
-        return np.concatenate(contributions).reshape(np.shape(X))
-
-    def _map(self, X, function):
-        """Stack of what ``function(networks, x)`` returns, (n_members, n, ...)."""
-        check_is_fitted(self)
-        outputs = []
-        for rows, x in self._chunks(self._validate(X, reset=False)):
-            with torch.inference_mode():
-                output = function(self.net_.networks, x)[:, : len(rows)]
-            outputs.append(output.cpu().numpy())
-        return np.concatenate(outputs, axis=1)
 
     # State.
 

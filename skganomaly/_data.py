@@ -107,15 +107,16 @@ def resolve_input_shape(input_shape, array_shape):
         for n in shape
     ):
         raise ValueError(
-            f"input_shape={input_shape!r} is not the shape of a row. Use (n_features,), "
-            "(channels, length) or (channels, height, width), all positive integers."
+            f"input_shape={input_shape!r} is not the shape of a row. Use "
+            "(n_features,), (channels, length) or (channels, height, width), all "
+            "positive integers."
         )
     shape = tuple(int(n) for n in shape)
     if math.prod(shape) != math.prod(row_shape):
         raise ValueError(
             f"input_shape={shape} has {math.prod(shape)} values and a row of X, of "
-            f"shape {tuple(array_shape)}, has {math.prod(row_shape)}. Pass the shape of "
-            "one row, channels first."
+            f"shape {tuple(array_shape)}, has {math.prod(row_shape)}. Pass the shape "
+            "of one row, channels first."
         )
     return shape
 

@@ -326,8 +326,8 @@ class GANomalyDetector(BaseGANDetector):
     def _score_parts(self, networks, x, names):
         generator = networks["generator"]
         code = generator.encoder(x)
-        parts = {"code": code}
-        if set(names) - {"code"}:
+        parts = {"code": code, "row": x[:1].flatten(2)}
+        if set(names) - {"code", "row"}:
             reconstruction = generator.decoder(code)
             parts["reconstruction"] = (x - reconstruction).flatten(2)
             parts["latent"] = code - generator.second_encoder(reconstruction)

@@ -196,16 +196,18 @@ class JointScore(_Score):
 class LocalScore(_Score):
     r"""How far a row is from its nearest reference rows, for where it is.
 
-    Per member, one search among the reference rows finds
+    A row is looked at in several *views*: the joined parts of each member, and where
+    ``with_rows`` is set the scaled row itself. In each, one search among the
+    reference rows finds
 
     - :math:`m(x)`, the mean distance to the 5 nearest;
     - :math:`d(x)`, that, or its geometric mean with the distance to the very nearest;
     - :math:`s(x)`, the mean of :math:`m` over the ``n_scale_neighbors`` nearest,
       which says what distance is usual there.
 
-    The score is the mean over members of :math:`\ln (d(x) / s(x)^p)`, each taken
-    relative to its median over the reference rows: 0 is a typical row, and 1 one that
-    is e times as far out.
+    The score is the mean over the views of :math:`\ln (d(x) / s(x)^p)`, relative to
+    its median over the reference rows: 0 is a typical row, and 1 one that is e times
+    as far out.
 
     A reference row leaves itself out of the search, both when it is fitted and
     whenever it is scored. So its score is that of a new row, and always the same.
@@ -213,9 +215,11 @@ class LocalScore(_Score):
     Parameters
     ----------
     part_names : tuple of str
-        Parts that make up the vectors compared.
+        Parts whose joined vectors are compared.
+    with_rows : bool
+        Whether the part "row", the scaled row itself, is one more view.
     whiten : bool
-        Whether to squash outlying values and whiten the vectors first.
+        Whether to squash outlying values and whiten the joined vectors first.
     use_nearest : bool
         Whether the distance to the very nearest reference row counts on its own.
     n_scale_neighbors : int
@@ -224,19 +228,77 @@ class LocalScore(_Score):
         The power :math:`p`.
     """
 
-    def __init__(self, part_names, *, whiten, use_nearest, n_scale_neighbors, exponent):
-        super().__init__(part_names)
-        self.whiten = whiten
-        self.use_nearest = use_nearest
-        self.n_scale_neighbors = n_scale_neighbors
-        self.exponent = exponent
-        self.transforms = nn.Sequential(
-            *([_Squash(), _Whitening()] if whiten else [_Centre()])
-        )
+    def __init__(self, part_names, *, with_rows, whiten, **search_options):
+        super().__init__([*part_names, "row"] if with_rows else part_names)
+        self.options = {"with_rows": with_rows, "whiten": whiten, **search_options}
+        joined = [_Squash(), _Whitening()] if whiten else [_Standardise(scale=False)]
+        self.joined = _NeighborRatios(joined, **search_options)
+        self.rows = None
+        if with_rows:
+            self.rows = _NeighborRatios([_Standardise()], **search_options)
 
     def fit(self, parts):
         """Take the rows of ``parts`` as references."""
-        vectors = self._join(parts)
+        self.joined.fit(self._joined(parts))
+        if self.rows is not None:
+            self.rows.fit(parts["row"])
+        return self
+
+    def forward(self, parts: dict, own: Tensor) -> Tensor:
+        """Score rows, shape (n_rows,); ``own`` is a row's own reference, or -1."""
+        views = [self.joined(self._joined(parts), own)]
+        if self.rows is not None:
+            views.append(self.rows(parts["row"], own))
+        return torch.cat(views).mean(0)
+
+    def reference_scores(self, parts):
+        """Scores from fits that left the rows out, where rows are few for the width.
+
+        A reference row is new to the search, but the whitening has seen it. That
+        shows where the rows are not many times as many as the columns.
+        """
+        n_rows, width = self.joined.references.shape[1:]
+        plenty = n_rows >= _ROWS_PER_COLUMN * width
+        if plenty or not self.options["whiten"] or n_rows < 2 * _N_FOLDS:
+            return None
+        part_names = [name for name in self.part_names if name != "row"]
+        folds = torch.arange(n_rows) % _N_FOLDS
+        scores = []
+        # A fifth of many rows is enough to set a threshold with.
+        for fold in range(_N_FOLDS if n_rows < _CROSS_FIT_UP_TO else 1):
+            seen, unseen = (
+                {name: part[:, chosen] for name, part in parts.items()}
+                for chosen in (folds != fold, folds == fold)
+            )
+            new = torch.full((int((folds == fold).sum()),), -1)
+            scores.append(LocalScore(part_names, **self.options).fit(seen)(unseen, new))
+        return torch.cat(scores)
+
+    def _joined(self, parts):
+        names = [name for name in self.part_names if name != "row"]
+        return torch.cat([parts[name] for name in names], dim=2)
+
+
+class _NeighborRatios(_Fitted):
+    """One search among reference vectors; see :class:`LocalScore`.
+
+    Parameters
+    ----------
+    transforms : list of _Fitted
+        Applied to the vectors first, each fitted on what the one before returns.
+    use_nearest, n_scale_neighbors, exponent
+        See :class:`LocalScore`.
+    """
+
+    def __init__(self, transforms, *, use_nearest, n_scale_neighbors, exponent):
+        super().__init__()
+        self.transforms = nn.Sequential(*transforms)
+        self.use_nearest = use_nearest
+        self.n_scale_neighbors = n_scale_neighbors
+        self.exponent = exponent
+
+    def fit(self, vectors):
+        """Take vectors of shape (n_members, n_references, width) as references."""
         for transform in self.transforms:
             vectors = transform.fit(vectors)(vectors)
         self._store(references=vectors, squared_norms=vectors.square().sum(2)[:, None])
@@ -247,43 +309,14 @@ class LocalScore(_Score):
         nearest, mean, indices = (
             torch.cat(part, dim=1) for part in zip(*found, strict=True)
         )
-        # Of the distances that are not zero: rows that occur twice have none.
         self._store(usual=mean, usual_floor=_FLOOR * _positive_median(mean))
-        ratios = self._ratios(nearest, mean, indices)
-        self._store(unit=_positive_median(ratios))
+        self._store(unit=_positive_median(self._ratios(nearest, mean, indices)))
         return self
 
-    def forward(self, parts: dict, own: Tensor) -> Tensor:
-        """Score rows, shape (n_rows,); ``own`` is a row's own reference, or -1."""
-        found = self._search(self.transforms(self._join(parts)), own)
-        return (self._ratios(*found) / self.unit + _SMALLEST_RATIO).log().mean(0)
-
-    def reference_scores(self, parts):
-        """Scores from fits that left the rows out, where rows are few for the width.
-
-        A reference row is new to the search, but the whitening has seen it. That
-        shows where the rows are not many times as many as the columns.
-        """
-        n_rows, width = self.references.shape[1:]
-        if not self.whiten or n_rows >= _ROWS_PER_COLUMN * width or n_rows < 10:
-            return None
-        scores = []
-        folds = torch.arange(n_rows) % _N_FOLDS
-        # A fifth of many rows is enough to set a threshold with.
-        for fold in range(_N_FOLDS if n_rows < _CROSS_FIT_UP_TO else 1):
-            seen, unseen = (
-                {name: part[:, chosen] for name, part in parts.items()}
-                for chosen in (folds != fold, folds == fold)
-            )
-            score = LocalScore(
-                self.part_names,
-                whiten=self.whiten,
-                use_nearest=self.use_nearest,
-                n_scale_neighbors=self.n_scale_neighbors,
-                exponent=self.exponent,
-            ).fit(seen)
-            scores.append(score(unseen, torch.full((int((folds == fold).sum()),), -1)))
-        return torch.cat(scores)
+    def forward(self, vectors: Tensor, own: Tensor) -> Tensor:
+        """Logarithms of the ratios, shape (n_members, n_rows)."""
+        ratios = self._ratios(*self._search(self.transforms(vectors), own))
+        return (ratios / self.unit + _SMALLEST_RATIO).log()
 
     def _search(self, vectors, own):
         """Distance to the nearest, mean of the 5 nearest, and all neighbours."""
@@ -313,15 +346,26 @@ class LocalScore(_Score):
         return distance / (usual + self.usual_floor) ** self.exponent
 
 
-class _Centre(_Fitted):
-    """Subtract the mean, which keeps squared distances accurate."""
+class _Standardise(_Fitted):
+    """Centre the columns, and give them unit scale if asked to."""
+
+    def __init__(self, scale=True):
+        super().__init__()
+        self.scale_columns = scale
 
     def fit(self, rows):
-        self._store(mean=rows.double().mean(1, keepdim=True))
+        rows = rows.double()
+        scale = rows.std(dim=1, keepdim=True, correction=0)
+        # A constant column has nothing to be compared with.
+        varies = (scale > _TINY) & self.scale_columns
+        self._store(
+            mean=rows.mean(1, keepdim=True),
+            scale=torch.where(varies, scale, torch.ones_like(scale)),
+        )
         return self
 
     def forward(self, rows: Tensor) -> Tensor:
-        return rows - self.mean
+        return (rows - self.mean) / self.scale
 
 
 class _Squash(_Fitted):

@@ -1,0 +1,262 @@
+"""What a fitted detector can do: score rows, judge them, and look inside."""
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+
+from ._data import row_keys
+from .thresholds import _fit_threshold, p_values
+
+__all__ = ["InferenceMixin"]
+
+
+class InferenceMixin:
+    """Methods of a fitted detector.
+
+    The sign conventions meet here: ``anomaly_score`` is higher for more anomalous
+    rows, as in the papers; ``score_samples`` is its negative, as in scikit-learn.
+    """
+
+    # Rows that are scored at once; see _chunks.
+    _chunk_rows = {"rows": 256, "maps": 64}
+
+    def _chunks(self, X):
+        """Blocks of one fixed shape: the scaled rows, and the same padded, on device.
+
+        Matrix products round differently for different shapes; with one shape a
+        row's score does not depend on how many rows came with it.
+        """
+        size = self._chunk_rows[self._kind]
+        for start in range(0, len(X), size):
+            rows = self.scaler_.transform(X[start : start + size])
+            # Allocated by torch, whose memory always has the same alignment.
+            x = torch.zeros(size, *self.input_shape_)
+            x[: len(rows)] = torch.from_numpy(rows)
+            x = x.to(self.device_)
+            yield rows, x.expand(self.n_members_, *x.shape)
+
+    def _parts(self, x, names):
+        with torch.inference_mode():
+            return self._score_parts(self.net_.networks, x, names)
+
+    def _own_references(self, rows, x):
+        """For each row of a chunk, the reference that is the same row, or -1."""
+        own = torch.full((x.shape[1],), -1)
+        own[: len(rows)] = torch.from_numpy(self._references.find(row_keys(rows)))
+        return own.to(self.device_)
+
+    def _score_tensor(self, x, own, name="score"):
+        score = self._scores[name]
+        return score(self._score_parts(self.net_.networks, x, score.part_names), own)
+
+    def _anomaly_scores(self, X, name="score"):
+        """Anomaly scores of validated rows, by the score or by one part alone."""
+        scores = []
+        for rows, x in self._chunks(X):
+            own = self._own_references(rows, x)
+            with torch.inference_mode():
+                values = self._score_tensor(x, own, name)
+            scores.append(values[: len(rows)].cpu().numpy())
+        return np.concatenate(scores).astype(np.float64)
+
+    def anomaly_score(self, X, *, part=None):
+        """Anomaly scores, higher for more anomalous.
+
+        Parameters
+        ----------
+        X : array-like of the shape that ``fit`` saw
+            Rows to score.
+        part : str or None, default=None
+            One of the parts the score is made of, to look at it alone: its mean
+            square, in units of its median over the reference rows. None is the
+            detector's own score.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            The score of a row depends on that row alone, not on the others or their
+            order. Rows above ``threshold_`` are anomalies.
+        """
+        check_is_fitted(self)
+        if part is not None and part not in self._part_names:
+            raise ValueError(
+                f"part={part!r} is not a part of this score. Use one of "
+                f"{list(self._part_names)}, or None for the score itself."
+            )
+        return self._anomaly_scores(self._validate(X, reset=False), part or "score")
+
+    def score_samples(self, X):
+        """Scores in scikit-learn's direction, lower for more anomalous.
+
+        Parameters
+        ----------
+        X : array-like of the shape that ``fit`` saw
+            Rows to score.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            ``-anomaly_score(X)``.
+        """
+        return -self.anomaly_score(X)
+
+    def decision_function(self, X):
+        """Scores shifted so that anomalies are negative.
+
+        Parameters
+        ----------
+        X : array-like of the shape that ``fit`` saw
+            Rows to score.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            ``score_samples(X) - offset_``.
+        """
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X):
+        """Tell normal rows from anomalies.
+
+        Parameters
+        ----------
+        X : array-like of the shape that ``fit`` saw
+            Rows to judge.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), int
+            1 for normal rows and -1 for anomalies, whose decision function is
+            negative.
+        """
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def p_values(self, X):
+        """Conformal p-values: how usual a row's score is among normal rows.
+
+        Parameters
+        ----------
+        X : array-like of the shape that ``fit`` saw
+            Rows to judge.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            ``(1 + number of reference scores at least as high) / (1 + number of
+            reference scores)``. For new normal rows they are uniform, exactly so if
+            the reference scores are of held-out rows (``validation_fraction``).
+        """
+        return p_values(self.reference_scores_, self.anomaly_score(X))
+
+    @property
+    def threshold_(self):
+        """The cut in the units of :meth:`anomaly_score`, ``-offset_``."""
+        check_is_fitted(self)
+        return -self.offset_
+
+    def set_threshold(self, threshold="auto", *, false_alarm_rate=None):
+        """Set another threshold without training again.
+
+        Parameters
+        ----------
+        threshold : str, float, callable or object, default="auto"
+            As the parameter of the same name.
+        false_alarm_rate : float or None, default=None
+            Share of unseen normal rows that may be flagged; None keeps the
+            parameter's value.
+
+        Returns
+        -------
+        self : object
+            With new ``threshold_rule_`` and ``offset_``. The constructor's parameters
+            stay as they are, so fitting again restores their threshold.
+        """
+        check_is_fitted(self)
+        rate = self.false_alarm_rate if false_alarm_rate is None else false_alarm_rate
+        rule = _fit_threshold(threshold, self.reference_scores_, rate=rate)
+        self.threshold_rule_ = rule
+        self.offset_ = -float(rule.threshold_)
+        return self
+
+    def encode(self, X):
+        """Latent codes of rows.
+
+        Parameters
+        ----------
+        X : array-like of the shape that ``fit`` saw
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_members_ * latent_dim_)
+            The codes of all members side by side; each has a latent space of its own.
+        """
+        codes = self._map(X, self._encode)
+        return codes.transpose(1, 0, 2).reshape(codes.shape[1], -1).astype(np.float64)
+
+    def reconstruct(self, X):
+        """The normal counterpart of each row, in the units of ``X``.
+
+        Parameters
+        ----------
+        X : array-like of the shape that ``fit`` saw
+
+        Returns
+        -------
+        ndarray of the shape of ``X``
+            What the generators make of the row, averaged over members.
+        """
+        counterparts = self._map(X, self._reconstruct).mean(axis=0)
+        return self.scaler_.inverse_transform(counterparts).reshape(np.shape(X))
+
+    def explain(self, X, *, n_steps=16):
+        r"""Contribution of each feature or pixel to the score.
+
+        Integrated gradients [1]_ of the score along the straight line from the normal
+        counterpart of a row, its :meth:`reconstruct`, to the row: what each entry
+        adds to the score by being as it is and not as it would be in a normal row.
+        Entries that lower the score are negative.
+
+        Parameters
+        ----------
+        X : array-like of the shape that ``fit`` saw
+            Rows to explain.
+        n_steps : int, default=16
+            Points on the line at which the gradient is taken.
+
+        Returns
+        -------
+        ndarray of the shape of ``X``
+            Contributions that add up, approximately, to the score of the row less
+            that of its counterpart.
+
+        References
+        ----------
+        .. [1] M. Sundararajan, A. Taly and Q. Yan, "Axiomatic attribution for deep
+           networks", ICML 2017, arXiv:1703.01365.
+        """
+        check_is_fitted(self)
+        contributions = []
+        for rows, x in self._chunks(self._validate(X, reset=False)):
+            own = self._own_references(rows, x)
+            with torch.no_grad():
+                counterpart = self._reconstruct(self.net_.networks, x).mean(0)
+            change = x[0] - counterpart
+            total = torch.zeros_like(change)
+            for step in range(n_steps):
+                share = (step + 0.5) / n_steps
+                point = (counterpart + share * change).requires_grad_()
+                score = self._score_tensor(point.expand(x.shape), own)
+                total += torch.autograd.grad(score.sum(), point)[0]
+            contribution = (total / n_steps * change)[: len(rows)]
+            contributions.append(contribution.cpu().double().numpy())
+        return np.concatenate(contributions).reshape(np.shape(X))
+
+    def _map(self, X, function):
+        """Stack of what ``function(networks, x)`` returns, (n_members, n, ...)."""
+        check_is_fitted(self)
+        outputs = []
+        for rows, x in self._chunks(self._validate(X, reset=False)):
+            with torch.inference_mode():
+                output = function(self.net_.networks, x)[:, : len(rows)]
+            outputs.append(output.cpu().numpy())
+        return np.concatenate(outputs, axis=1)

@@ -1,5 +1,13 @@
+"""Fixtures of all tests: small detectors and data, and a watch on global state."""
+
+import random
+
+import numpy as np
 import pytest
 import torch
+
+from skganomaly import GANomalyDetector
+from skganomaly.architectures import MLP, ConvNet
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -9,3 +17,84 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+def _global_state():
+    """Everything process-wide that the library must not touch, by name."""
+    cudnn = torch.backends.cudnn
+    generator, position = np.random.get_state()[1:3]  # noqa: NPY002
+    state = {
+        "the generator of random": random.getstate(),
+        "the generator of NumPy": (generator.tobytes(), position),
+        "the generator of torch": torch.get_rng_state().numpy().tobytes(),
+        "torch's default dtype": torch.get_default_dtype(),
+        "torch's deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "torch's grad mode": torch.is_grad_enabled(),
+        "torch's inference mode": torch.is_inference_mode_enabled(),
+        "torch's anomaly detection": torch.is_anomaly_enabled(),
+        "torch's number of threads": torch.get_num_threads(),
+        "torch's matmul precision": torch.get_float32_matmul_precision(),
+        "cudnn's flags": (cudnn.enabled, cudnn.benchmark, cudnn.deterministic),
+        "cudnn's TF32": cudnn.allow_tf32,
+        "NumPy's error handling": tuple(sorted(np.geterr().items())),
+    }
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        state["the generator of CUDA"] = torch.cuda.get_rng_state().numpy().tobytes()
+    return state
+
+
+@pytest.fixture(autouse=True)
+def global_state_untouched(one_thread):
+    """Fail any test that changes global generators or torch's flags."""
+    before = _global_state()
+    yield
+    after = _global_state()
+    # What only came into being, as CUDA's generator does, cannot be compared.
+    changed = [name for name in before if before[name] != after[name]]
+    if changed:
+        pytest.fail("The test changed " + ", ".join(changed))
+
+
+@pytest.fixture
+def small():
+    """Return a maker of detectors whose networks are tiny and soon trained."""
+
+    def make(cls=GANomalyDetector, *, conv=False, **params):
+        tiny = (
+            ConvNet(base_channels=2)
+            if conv
+            else MLP(hidden_layer_sizes=(8,), discriminator_layer_sizes=(8,))
+        )
+        defaults = {"architecture": tiny, "max_steps": 10, "random_state": 0}
+        return cls(**defaults | params)
+
+    return make
+
+
+def _read_only(array):
+    array.flags.writeable = False
+    return array
+
+
+@pytest.fixture(scope="session")
+def table():
+    """300 correlated Gaussian rows of 4 columns; read-only, so nothing writes to it."""
+    rng = np.random.default_rng(0)
+    return _read_only(rng.normal(size=(300, 4)) @ rng.normal(size=(4, 4)) + 5)
+
+
+@pytest.fixture(scope="session")
+def new_rows(table):
+    """200 more rows, the first half like ``table`` and the second further out."""
+    rng = np.random.default_rng(1)
+    rows = np.vstack([table[:100], table[100:200] * rng.uniform(1, 3, size=(100, 1))])
+    return _read_only(rows + rng.normal(scale=0.3, size=rows.shape))
+
+
+@pytest.fixture(scope="session")
+def images():
+    """60 images of 2 channels and 6 x 9 pixels around a bright bar; read-only."""
+    rng = np.random.default_rng(2)
+    images = rng.uniform(0, 20, size=(60, 2, 6, 9))
+    images[:, :, 2:4] += 200
+    return _read_only(images)

@@ -316,7 +316,7 @@ def _run(row, detector, X_train, X_test, anomalous, input_shape, n_threads):
     row["n_train"], row["n_features"] = X_train.shape
     row["n_test"] = len(X_test)
     try:
-        with _limit_threads(n_threads):
+        with limit_threads(n_threads):
             _measure(row, detector, X_train, X_test, anomalous, input_shape)
     except Exception as error:  # Any error of a stranger's detector is a result.
         row = _failed_row(row, error)
@@ -351,7 +351,8 @@ def _measure(row, detector, X_train, X_test, anomalous, input_shape):
 
 
 @contextlib.contextmanager
-def _limit_threads(n_threads):
+def limit_threads(n_threads):
+    """Limit the threads of numeric libraries inside a with block."""
     # Torch keeps a count of its own beside those of the libraries below it.
     torch = sys.modules.get("torch")
     before = torch.get_num_threads() if torch else None

@@ -4,9 +4,9 @@
 same from Python. Both need the extra ``benchmark`` (pandas and matplotlib).
 """
 
-from skganomaly.benchmark._compare import compare
-from skganomaly.benchmark._detectors import Detector, KNNDistance, get_detectors
-from skganomaly.benchmark._report import (
+from ._compare import compare
+from ._detectors import Detector, KNNDistance, get_detectors
+from ._report import (
     format_datasets,
     format_summary,
     plot_results,

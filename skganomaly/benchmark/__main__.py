@@ -2,7 +2,7 @@
 
 import sys
 
-from skganomaly.benchmark._cli import main
+from ._cli import main
 
 # Worker processes import this module too, and must not start a benchmark of their own.
 if __name__ == "__main__":

@@ -6,23 +6,23 @@ from pathlib import Path
 
 import joblib
 
-from skganomaly.benchmark._compare import (
+from ..datasets import LazyDatasets, load_bundled, load_folder
+from ._compare import (
     COLUMNS,
     iterate_comparison,
     limit_threads,
     warn_of_failures,
 )
-from skganomaly.benchmark._detectors import get_detectors
-from skganomaly.benchmark._optional import import_optional
-from skganomaly.benchmark._protocols import PROTOCOLS
-from skganomaly.benchmark._report import (
+from ._detectors import get_detectors
+from ._optional import import_optional
+from ._protocols import PROTOCOLS
+from ._report import (
     format_datasets,
     format_summary,
     plot_results,
     show,
     summarize,
 )
-from skganomaly.datasets import LazyDatasets, load_bundled, load_folder
 
 # The quick suite must end within three minutes on two cores; networks on images cost
 # most, hence one set of images.
@@ -197,7 +197,7 @@ def _parser():
 
 def _report_overhead():
     # The estimators import torch, which the baselines do without.
-    from skganomaly.benchmark._overhead import measure_overhead
+    from ._overhead import measure_overhead
 
     with limit_threads(1):
         figures = measure_overhead()

@@ -12,10 +12,10 @@ from sklearn.utils import check_scalar
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from skganomaly.benchmark._detectors import Detector
-from skganomaly.benchmark._optional import import_optional
-from skganomaly.benchmark._protocols import PROTOCOLS, iterate_splits
-from skganomaly.datasets import AnomalyDataset, LazyDatasets
+from ..datasets import AnomalyDataset, LazyDatasets
+from ._detectors import Detector
+from ._optional import import_optional
+from ._protocols import PROTOCOLS, iterate_splits
 
 COLUMNS = (
     "detector",
@@ -118,7 +118,7 @@ def compare(
     --------
     >>> from sklearn.ensemble import IsolationForest
     >>> from skganomaly.benchmark import compare
-    >>> from skganomaly.datasets import make_anomalies
+    >>> from ..datasets import make_anomalies
     >>> data = {"local": make_anomalies(200, kind="local", random_state=0)}
     >>> results = compare({"forest": IsolationForest()}, data, seeds=(0, 1))
     >>> results[["detector", "dataset", "seed", "n_train", "n_test"]]

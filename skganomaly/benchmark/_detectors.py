@@ -348,19 +348,19 @@ def get_detectors(names=None):
 
 def _ganomaly():
     # The estimators import torch; the baselines can be had without that wait.
-    from skganomaly import GANomalyDetector
+    from .. import GANomalyDetector
 
     return GANomalyDetector()
 
 
 def _ganomaly_paper():
-    from skganomaly import GANomalyDetector
+    from .. import GANomalyDetector
 
     return GANomalyDetector.from_paper()
 
 
 def _autoencoder():
-    from skganomaly import AutoencoderDetector
+    from .. import AutoencoderDetector
 
     return AutoencoderDetector()
 

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import torch
 
-from skganomaly import GANomalyDetector
+from .. import GANomalyDetector
 
 
 def measure_overhead(n_samples=10_000, n_features=30, *, n_steps=300, n_repeats=7):

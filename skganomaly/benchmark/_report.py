@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 
-from skganomaly.benchmark._optional import import_optional
+from ._optional import import_optional
 
 _FIGURES = {
     "roc_auc": "ROC AUC",

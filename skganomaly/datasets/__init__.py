@@ -5,10 +5,10 @@ detectors everywhere: 1 is normal, -1 is an anomaly; files that use 0 and 1 are
 translated when they are read.
 """
 
-from skganomaly.datasets._bundled import load_bundled, load_digits_anomaly
-from skganomaly.datasets._containers import AnomalyDataset, LazyDatasets
-from skganomaly.datasets._files import load_adbench, load_folder, load_mnist
-from skganomaly.datasets._generated import make_anomalies, make_image_anomalies
+from ._bundled import load_bundled, load_digits_anomaly
+from ._containers import AnomalyDataset, LazyDatasets
+from ._files import load_adbench, load_folder, load_mnist
+from ._generated import make_anomalies, make_image_anomalies
 
 __all__ = [
     "AnomalyDataset",

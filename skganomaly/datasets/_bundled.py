@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 
-from skganomaly.datasets._containers import AnomalyDataset, LazyDatasets
-from skganomaly.datasets._generated import (
+from ._containers import AnomalyDataset, LazyDatasets
+from ._generated import (
     TABLE_KINDS,
     make_anomalies,
     make_image_anomalies,

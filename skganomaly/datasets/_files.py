@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skganomaly.datasets._containers import (
+from ._containers import (
     AnomalyDataset,
     LazyDatasets,
     check_table,

@@ -1,6 +1,7 @@
 """The workflow that all detectors share; nothing here is about any one model."""
 
 import copy
+import math
 import warnings
 from abc import ABCMeta, abstractmethod
 from functools import partial
@@ -265,16 +266,14 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
     def _reset(self):
         """Forget everything that was learned."""
         for name in list(vars(self)):
-            if name.endswith("_") and not name.startswith("__"):
+            if name.endswith("_") or name in ("_scores", "_references"):
                 delattr(self, name)
-        self.__dict__.pop("_scores", None)
 
     def _fit(self, X):
         X = self._validate(X, reset=True)
         self.device_ = resolve_device(self.device)
         self._resolve_architecture()
-        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        generator = torch.Generator().manual_seed(int(seed))
+        generator = torch.Generator().manual_seed(self._seed())
 
         X_train, X_held_out = self._hold_out(X, generator)
         self.scaler_ = FeatureScaler(self._auto("scaler"), self.input_shape_)
@@ -284,6 +283,12 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
         self._train(X_train)
         self._fit_scores(X_train, X_held_out, generator)
         self._fit_threshold(X)
+
+    def _seed(self):
+        if self.random_state is None:
+            # Drawing it from NumPy's global generator would change that one's state.
+            return int(np.random.SeedSequence().generate_state(1)[0])
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _validate(self, X, *, reset):
         """Check ``X`` and return it as one row of float64 or float32 per sample."""
@@ -306,7 +311,7 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
                         f"{', '.join(map(str, expected))}) or flat rows of "
                         f"{self.n_features_in_} values."
                     )
-            X = X.reshape(len(X), -1)
+            X = X.reshape(len(X), math.prod(row_shape))
         X = validate_data(
             self,
             X,
@@ -564,7 +569,9 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
             tensors = {k: torch.from_numpy(np.array(v)) for k, v in arrays.items()}
             networks[name].load_state_dict(tensors)
             networks[name].eval().requires_grad_(False)
-        self.net_ = AdversarialNet(networks, self._objective(), max_steps=self.n_iter_)
+        self.net_ = AdversarialNet(
+            networks, self._objective(), max_steps=self.n_iter_, device=str(self.device_)
+        ).initialize()
 
 
 def _join_chunks(chunks):

@@ -25,6 +25,7 @@ _BLOCK_VALUES = 2**22
 # Scaled values beyond this are clipped: float32 squares of what lies further out
 # overflow in a wide network, and a row that far away is anomalous in any case.
 _CLIP = 1e5
+_CLIP_UNSCALED = 1e15
 
 # Mini-batches that skorch sees as one.
 _CHUNK_STEPS = 25
@@ -61,8 +62,13 @@ def resolve_device(device, *, fallback=False):
     if resolved.type == "cuda":
         found = torch.cuda.device_count() if torch.cuda.is_available() else 0
         missing = (resolved.index or 0) >= found
+    elif resolved.type == "mps":
+        missing = not has_mps
     else:
-        missing = resolved.type == "mps" and not has_mps
+        try:
+            missing = torch.empty(1, device=resolved).is_meta
+        except (RuntimeError, AssertionError, NotImplementedError):
+            missing = True
     if not missing:
         return resolved
     message = f"device={str(device)!r} was asked for and torch finds no such device"
@@ -98,7 +104,8 @@ def resolve_input_shape(input_shape, array_shape):
             raise ValueError(
                 f"X has shape {tuple(array_shape)}, which looks like images with the "
                 "channels last. Pass (n, channels, height, width), for example "
-                f"X.transpose(0, 3, 1, 2), or confirm with input_shape={row_shape}."
+                "X.transpose(0, 3, 1, 2); if the first axis of a row really has its "
+                f"channels, say so with input_shape={row_shape}."
             )
         return row_shape
     shape = tuple(input_shape)
@@ -118,6 +125,12 @@ def resolve_input_shape(input_shape, array_shape):
             f"shape {tuple(array_shape)}, has {math.prod(row_shape)}. Pass the shape "
             "of one row, channels first."
         )
+    if len(row_shape) > 1 and shape not in (row_shape, (1, *row_shape)):
+        raise ValueError(
+            f"input_shape={shape} contradicts X of shape {tuple(array_shape)}. Arrange "
+            f"X as (n, {', '.join(map(str, shape))}), for example with "
+            "X.transpose(0, 3, 1, 2) if its channels are last, or pass flat rows."
+        )
     return shape
 
 
@@ -134,7 +147,9 @@ def row_keys(rows):
     ndarray of shape (n_rows,), uint64
         Two different rows share a fingerprint with probability 2**-64.
     """
-    flat = np.ascontiguousarray(rows.reshape(len(rows), -1)) + np.float32(0)
+    # Adding zero turns -0.0, whose bytes differ, into 0.0.
+    flat = rows.reshape(len(rows), math.prod(rows.shape[1:])) + np.float32(0)
+    flat = np.ascontiguousarray(flat)
     digests = [hashlib.blake2b(row, digest_size=8).digest() for row in flat]
     return np.frombuffer(b"".join(digests), dtype=np.uint64)
 
@@ -244,10 +259,11 @@ class FeatureScaler:
         ndarray of shape (n_rows, *input_shape), float32
             Centred before the cast, so that a large offset costs no precision.
         """
-        scaled = np.subtract(X, self.center_, dtype=np.float64)
         with np.errstate(over="ignore"):
+            scaled = np.subtract(X, self.center_, dtype=np.float64)
             scaled /= self.scale_
-        np.clip(scaled, -_CLIP, _CLIP, out=scaled)
+        clip = _CLIP if self.kind is not None else _CLIP_UNSCALED
+        np.clip(scaled, -clip, clip, out=scaled)
         return scaled.astype(np.float32).reshape(-1, *self.input_shape)
 
     def inverse_transform(self, rows):
@@ -287,12 +303,16 @@ def _column_statistics(X):
         low = np.minimum(low, part.min(axis=0))
         high = np.maximum(high, part.max(axis=0))
         mean += (part / n_rows).sum(axis=0)
+    constant = high == low
+    # The mean of equal values is rounded, and would make a constant column vary.
+    mean = np.where(constant, low, mean)
     # Deviations in units of the range cannot overflow when they are squared.
-    unit = _positive(np.minimum(high - low, np.finfo(np.float64).max))
+    with np.errstate(over="ignore"):
+        unit = _positive(np.minimum(high - low, np.finfo(np.float64).max))
     for block in _blocks(n_rows, n_features):
-        part = (np.asarray(X[block], dtype=np.float64) - mean) / unit
-        variance += np.square(part).sum(axis=0) / n_rows
-    return low, high, mean, np.sqrt(variance) * unit
+        part = np.asarray(X[block], dtype=np.float64)
+        variance += np.square(part / unit - mean / unit).sum(axis=0) / n_rows
+    return low, high, mean, np.where(constant, 0.0, np.sqrt(variance) * unit)
 
 
 class RowDataset(Dataset):

@@ -87,8 +87,9 @@ _SHARED = {
         Where to train and score. "auto" takes CUDA when there is one, then MPS, then
         the CPU.
     random_state : int, RandomState instance or None, default=None
-        Decides weights, order of rows, noise and reference rows. The global
-        generators of Python, NumPy and torch are neither used nor seeded.
+        Decides weights, order of rows, noise and reference rows. None takes a fresh
+        seed from the operating system: the global generators of Python, NumPy and
+        torch are neither used nor seeded.
     verbose : int, default=0
         Anything above 0 shows a progress bar of the training.
 """,

@@ -1,7 +1,10 @@
 """What a fitted detector can do: score rows, judge them, and look inside."""
 
+from numbers import Integral
+
 import numpy as np
 import torch
+from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from ._data import row_keys
@@ -146,7 +149,8 @@ class InferenceMixin:
             reference scores)``. For new normal rows they are uniform, exactly so if
             the reference scores are of held-out rows (``validation_fraction``).
         """
-        return p_values(self.reference_scores_, self.anomaly_score(X))
+        scores = self.anomaly_score(X)
+        return p_values(self.reference_scores_, scores)
 
     @property
     def threshold_(self):
@@ -235,6 +239,7 @@ class InferenceMixin:
            networks", ICML 2017, arXiv:1703.01365.
         """
         check_is_fitted(self)
+        check_scalar(n_steps, "n_steps", Integral, min_val=1)
         contributions = []
         for rows, x in self._chunks(self._validate(X, reset=False)):
             own = self._own_references(rows, x)

@@ -30,6 +30,7 @@ _GLOBAL_GENERATOR_LOCK = threading.Lock()
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_CHANNEL_LAYERS = (*_CONVOLUTIONS, *_TRANSPOSED, *_BATCH_NORMS)
 _ELEMENTWISE = (
     nn.ELU,
     nn.GELU,
@@ -108,27 +109,15 @@ class MemberLinear(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (n_members, n_rows, n_in) to (n_members, n_rows, n_out)."""
+        """Map (n_members, n_rows, ..., n_in) to (n_members, n_rows, ..., n_out)."""
+        if x.ndim > 3:
+            return self(x.flatten(1, -2)).unflatten(1, x.shape[1:-1])
         if self.training:
             if self.bias is None:
                 return torch.bmm(x, self.weight)
             return torch.baddbmm(self.bias, x, self.weight)
         product = aligned_product(x, self.weight)
         return product if self.bias is None else product + self.bias
-
-
-class MemberBatchNorm(nn.Module):
-    """K batch normalisations of vectors, each over the rows of its own member."""
-
-    def __init__(self, layers):
-        super().__init__()
-        self.norm = _concatenated(nn.BatchNorm1d, layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise (n_members, n_rows, n_features) per member and feature."""
-        n_members, n_rows, n_features = x.shape
-        flat = x.transpose(0, 1).reshape(n_rows, n_members * n_features)
-        return self.norm(flat).view(n_rows, n_members, n_features).transpose(0, 1)
 
 
 class MemberLoop(nn.Module):
@@ -182,19 +171,16 @@ class _Unflatten(nn.Module):
         return x.unflatten(2, self.shape)
 
 
-def _concatenated(cls, layers, **options):
-    """One layer whose channels are the channels of ``layers``, side by side."""
+def _concatenated(layers):
+    """One batch normalisation whose channels are those of ``layers``, side by side."""
     first = layers[0]
-    n_channels = first.num_features * len(layers)
-    device = first.weight.device if first.affine else first.running_mean.device
-    layer = cls(
-        n_channels,
+    layer = type(first)(
+        first.num_features * len(layers),
         eps=first.eps,
         momentum=first.momentum,
         affine=first.affine,
         track_running_stats=first.track_running_stats,
-        device=device,
-        **options,
+        device="meta" if _on_meta(first) else None,
     )
     _concatenate_tensors(layer, layers)
     return layer
@@ -222,17 +208,21 @@ def _grouped(layers):
         device="meta",
         **options,
     )
-    if not first.weight.is_meta:
+    if not _on_meta(first):
         layer.to_empty(device=first.weight.device)
     _concatenate_tensors(layer, layers)
     return layer
 
 
+def _on_meta(layer):
+    return any(tensor.is_meta for tensor in layer.state_dict().values())
+
+
 def _concatenate_tensors(layer, layers):
     """Fill ``layer`` with the parameters and buffers of ``layers``, on axis 0."""
-    states = [member.state_dict() for member in layers]
-    if next(iter(states[0].values())).is_meta:
+    if _on_meta(layers[0]):
         return
+    states = [member.state_dict() for member in layers]
     layer.load_state_dict(
         {
             name: torch.cat([state[name] for state in states])
@@ -247,8 +237,9 @@ def stack_members(networks):
     """Combine K equally shaped networks into one that trains them side by side.
 
     Sequential networks of linear, convolutional, batch normalisation, flattening
-    and elementwise layers become batched layers; anything else is called member by
-    member, which is slower and otherwise the same.
+    and elementwise layers become batched layers. Anything else, such as a layer with
+    a forward of its own, hooks or frozen weights, is called member by member, which
+    is slower and otherwise the same.
 
     Parameters
     ----------
@@ -267,54 +258,54 @@ def stack_members(networks):
             stack_members([network.features for network in networks]),
             stack_members([network.head for network in networks]),
         )
-    if isinstance(first, nn.Linear):
-        return MemberLinear(networks)
-    if type(first) is nn.Sequential:
-        stacked = _stack_sequential(networks)
-        if stacked is not None:
-            return stacked
+    if type(first) is nn.Linear:
+        networks = [nn.Sequential(network) for network in networks]
+    if type(networks[0]) is nn.Sequential and all(map(_is_plain, networks[0])):
+        return _stack_sequential(networks)
     return MemberLoop(networks)
 
 
-def _stack_sequential(networks):
-    """The batched form of sequential networks, or None where there is none.
+def _is_plain(layer):
+    """Whether a layer does what its type does, and there is a batched form of it."""
+    if layer._forward_hooks or layer._forward_pre_hooks:
+        return False
+    if not all(parameter.requires_grad for parameter in layer.parameters()):
+        return False
+    if type(layer) is nn.Flatten:
+        return (layer.start_dim, layer.end_dim) == (1, -1)
+    if type(layer) is nn.Unflatten:
+        return layer.dim == 1
+    return type(layer) in (nn.Linear, *_CHANNEL_LAYERS, *_ELEMENTWISE)
 
-    Between layers the data are in one of three layouts: "vectors" (K, n, p), "maps"
-    (K, n, C, ...) or "channels" (n, K C, ...), the one convolutions work in.
+
+def _stack_sequential(networks):
+    """Stack sequential networks of plain layers.
+
+    Convolutions and batch normalisation work on (n, K C, ...), where members are
+    groups of channels; the other layers on (K, n, ...).
     """
     n_members = len(networks)
-    stacked, layout = [], "vectors"
+    stacked, joined = [], False
     for layers in zip(*networks, strict=True):
         first = layers[0]
-        if isinstance(first, _ELEMENTWISE):
+        if type(first) in _ELEMENTWISE:
             stacked.append(first)
             continue
-        convolution = isinstance(first, (*_CONVOLUTIONS, *_TRANSPOSED))
-        norm = isinstance(first, _BATCH_NORMS)
-        if convolution or (norm and layout != "vectors"):
-            if layout != "channels":
-                stacked.append(_JoinChannels())
-            layout = "channels"
-            stacked.append(
-                _grouped(layers) if convolution else _concatenated(type(first), layers)
-            )
-        elif isinstance(first, nn.Flatten) and first.start_dim == 1:
-            if layout == "channels":
-                stacked.append(_SplitChannels(n_members))
-            stacked.append(_Flatten())
-            layout = "vectors"
-        elif layout != "vectors":
-            return None
-        elif isinstance(first, nn.BatchNorm1d):
-            stacked.append(MemberBatchNorm(layers))
-        elif isinstance(first, nn.Linear):
+        join = type(first) in _CHANNEL_LAYERS
+        if join != joined:
+            stacked.append(_JoinChannels() if join else _SplitChannels(n_members))
+            joined = join
+        if type(first) is nn.Linear:
             stacked.append(MemberLinear(layers))
-        elif isinstance(first, nn.Unflatten) and first.dim == 1:
+        elif type(first) is nn.Flatten:
+            stacked.append(_Flatten())
+        elif type(first) is nn.Unflatten:
             stacked.append(_Unflatten(first.unflattened_size))
-            layout = "maps"
+        elif type(first) in _BATCH_NORMS:
+            stacked.append(_concatenated(layers))
         else:
-            return None
-    if layout == "channels":
+            stacked.append(_grouped(layers))
+    if joined:
         stacked.append(_SplitChannels(n_members))
     return nn.Sequential(*stacked)
 
@@ -358,6 +349,13 @@ def initialize_layers(network, generator, *, normal_std=None):
                 for tensor in (layer.weight, layer.bias):
                     if tensor is not None:
                         tensor.uniform_(-bound, bound, generator=generator)
+            elif layer._parameters or layer._buffers:
+                raise TypeError(
+                    f"Cannot initialise a {type(layer).__name__}, only linear, "
+                    "convolutional and batch normalisation layers. Override "
+                    "`initialize(network, generator)` of the architecture, or set it "
+                    "to None for networks that initialise themselves."
+                )
 
 
 def build_members(factory, n_members, generator, initialize=None):

@@ -98,8 +98,9 @@ class _Score(_Fitted):
 
         Returns
         -------
-        Tensor of shape (n_references,) or None
-            None where the ordinary scores of the reference rows will do.
+        Tensor or None
+            Scores of all reference rows, or enough of them, in any order. None where
+            their ordinary scores will do.
         """
         return None
 
@@ -181,7 +182,8 @@ class JointScore(_Score):
 
         Removing a row from mean and covariance is a change of rank one, so its
         distance to the other rows follows from its distance to all of them (Sherman
-        and Morrison). The diagonal that the covariance is shrunk to is kept.
+        and Morrison). The change of the diagonal that the covariance is shrunk to is
+        neglected.
         """
         joined = self._join(parts)
         n_rows = joined.shape[1]
@@ -252,7 +254,7 @@ class LocalScore(_Score):
         return torch.cat(views).mean(0)
 
     def reference_scores(self, parts):
-        """Scores from fits that left the rows out, where rows are few for the width.
+        """Scores from fits without the rows, where these are few for their width.
 
         A reference row is new to the search, but the whitening has seen it. That
         shows where the rows are not many times as many as the columns.
@@ -262,7 +264,9 @@ class LocalScore(_Score):
         if plenty or not self.options["whiten"] or n_rows < 2 * _N_FOLDS:
             return None
         part_names = [name for name in self.part_names if name != "row"]
-        folds = torch.arange(n_rows) % _N_FOLDS
+        # Shuffled, so that no fold is a season of ordered rows.
+        shuffle = torch.Generator().manual_seed(0)
+        folds = torch.randperm(n_rows, generator=shuffle) % _N_FOLDS
         scores = []
         # A fifth of many rows is enough to set a threshold with.
         for fold in range(_N_FOLDS if n_rows < _CROSS_FIT_UP_TO else 1):
@@ -357,7 +361,8 @@ class _Standardise(_Fitted):
         rows = rows.double()
         scale = rows.std(dim=1, keepdim=True, correction=0)
         # A constant column has nothing to be compared with.
-        varies = (scale > _TINY) & self.scale_columns
+        varies = rows.amax(1, keepdim=True) > rows.amin(1, keepdim=True)
+        varies = varies & self.scale_columns
         self._store(
             mean=rows.mean(1, keepdim=True),
             scale=torch.where(varies, scale, torch.ones_like(scale)),

@@ -156,8 +156,9 @@ class AdversarialNet(NeuralNet):
             total = total + values
             count += 1
         # The one transfer from the device in a chunk.
-        means = (total / count).cpu().numpy()
-        losses = dict(zip(names, means.mean(axis=1).tolist(), strict=True))
+        means = (total / count).cpu().double().numpy()
+        with np.errstate(invalid="ignore"):
+            losses = dict(zip(names, means.mean(axis=1).tolist(), strict=True))
         if not np.isfinite(means).all():
             self._raise_diverged(losses)
         for name, value in losses.items():
@@ -189,7 +190,8 @@ class AdversarialNet(NeuralNet):
         optimizer.zero_grad()
         # The sum over members gives each the gradient of its own loss.
         torch.stack(list(terms.values())).sum().backward(
-            inputs=list(module.parameters()), retain_graph=retain_graph
+            inputs=[p for p in module.parameters() if p.requires_grad],
+            retain_graph=retain_graph,
         )
         self.notify(
             "on_grad_computed",

@@ -96,6 +96,7 @@ class MLP(BaseEstimator):
 
     def decoder(self, latent_dim, input_shape):
         """Network from codes to rows; see the module's description."""
+        self._validate_params()
         hidden, n_units = self._hidden(latent_dim, tuple(self.hidden_layer_sizes)[::-1])
         layers = [*hidden, nn.Linear(n_units, math.prod(input_shape))]
         if self.output_activation != "linear":
@@ -120,7 +121,7 @@ class MLP(BaseEstimator):
         self._validate_params()
         layers = []
         for size in sizes:
-            if not isinstance(size, Integral) or size < 1:
+            if isinstance(size, bool) or not isinstance(size, Integral) or size < 1:
                 raise ValueError(
                     f"Layer sizes of {type(self).__name__} must be positive integers, "
                     f"got {size!r}."
@@ -245,6 +246,11 @@ class ConvNet(BaseEstimator):
 
     def _sizes(self, input_shape):
         """Spatial sizes from the input to the deepest layer."""
+        if len(input_shape) not in (2, 3):
+            raise ValueError(
+                f"ConvNet cannot work on rows of shape {tuple(input_shape)}. Pass "
+                "input_shape=(channels, height, width) or (channels, length)."
+            )
         sizes = [tuple(input_shape[1:])]
         while len(sizes) == 1 or (
             max(sizes[-1]) > 4

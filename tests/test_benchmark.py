@@ -516,7 +516,7 @@ def test_missing_packages_name_the_extra():
 def test_the_command_writes_tables_and_a_picture(tmp_path, capsys):
     """On two bundled sets with one quick detector."""
     code = main(
-        "--detectors kNN OneClassSVM --datasets wine breast-cancer --seeds 1 --jobs 1 "
+        "--detectors kNN kNN-minmax --datasets wine breast-cancer --seeds 1 --jobs 1 "
         f"--output {tmp_path / 'out'}".split()
     )
     assert code == 0
@@ -526,7 +526,7 @@ def test_the_command_writes_tables_and_a_picture(tmp_path, capsys):
     results = pd.read_csv(tmp_path / "out" / "results.csv")
     assert list(results.columns) == list(COLUMNS) and len(results) == 2 * (3 + 1)
     summary = pd.read_csv(tmp_path / "out" / "summary.csv", index_col="detector")
-    assert set(summary.index) == {"kNN", "OneClassSVM"}
+    assert set(summary.index) == {"kNN", "kNN-minmax"}
     assert (tmp_path / "out" / "results.png").read_bytes()[:4] == b"\x89PNG"
 
 

@@ -1,0 +1,228 @@
+"""Training and scoring on a GPU, and on machines that have none."""
+
+import gc
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+
+import skganomaly
+from skganomaly import AutoencoderDetector, GANomalyDetector, _data
+
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(
+        not torch.cuda.is_available(), reason="torch finds no CUDA device"
+    ),
+]
+VARIANTS = [
+    pytest.param(cls, params, id=f"{cls.__name__}-{name}")
+    for cls in (GANomalyDetector, AutoencoderDetector)
+    for name, params in {
+        "local": {},
+        "joint": {"score_type": "joint"},
+        "reconstruction": {"score_type": "reconstruction"},
+        "conv": {"conv": True, "input_shape": (1, 2, 2)},
+        "conv, 2 members": {"conv": True, "input_shape": (1, 4), "n_members": 2},
+    }.items()
+]
+
+
+def _on_cpu(detector):
+    """The same detector on the CPU, by way of a pickle."""
+    device = detector.device
+    try:
+        pickled = pickle.dumps(detector.set_params(device="cpu"))
+    finally:
+        detector.set_params(device=device)
+    return pickle.loads(pickled)
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda", torch.device("cuda", 0)])
+def test_device(small, device, table):
+    """CUDA is taken when there is one, and when it is asked for."""
+    detector = small(device=device).fit(table)
+    assert detector.device_.type == "cuda"
+    for network in detector.net_.networks.values():
+        assert all(p.device.type == "cuda" for p in network.parameters())
+    scores = detector.score_samples(table)
+    assert isinstance(scores, np.ndarray) and scores.dtype == np.float64
+
+
+def test_device_that_is_not_there(small, table):
+    """A GPU beyond those there are is refused before training."""
+    missing = f"cuda:{torch.cuda.device_count()}"
+    with pytest.raises(ValueError, match="finds no such device"):
+        small(device=missing).fit(table)
+
+
+@pytest.mark.parametrize(("cls", "params"), VARIANTS)
+def test_agreement_with_the_cpu(small, cls, params, table, new_rows):
+    """What was trained on CUDA scores the same on the CPU, to 1e-4."""
+    detector = small(cls, device="cuda", max_steps=50, **params).fit(table)
+    copied = _on_cpu(detector)
+    assert copied.device_.type == "cpu"
+    for X in (table, new_rows):
+        expected = detector.score_samples(X)
+        assert_allclose(copied.score_samples(X), expected, rtol=1e-4, atol=1e-4)
+        for method in ("encode", "reconstruct"):
+            expected = getattr(detector, method)(X)
+            assert_allclose(getattr(copied, method)(X), expected, rtol=1e-3, atol=1e-3)
+    assert copied.offset_ == detector.offset_
+    agreement = copied.predict(new_rows) == detector.predict(new_rows)
+    assert agreement.mean() > 0.98
+
+
+@pytest.mark.parametrize(("cls", "params"), VARIANTS)
+def test_company_hardly_matters(small, cls, params, table):
+    """On CUDA, too, a row's score is its own; here to 1e-4."""
+    detector = small(cls, device="cuda", **params).fit(table)
+    together = detector.score_samples(table)
+    order = np.random.default_rng(0).permutation(300)
+    shuffled = detector.score_samples(table[order])
+    assert_allclose(shuffled, together[order], rtol=1e-4, atol=1e-4)
+    alone = [detector.score_samples(row[None])[0] for row in table[:10]]
+    assert_allclose(alone, together[:10], rtol=1e-4, atol=1e-4)
+    if "n_members" not in params:
+        flagged = (detector.predict(table) == -1).mean()
+        assert 0 <= flagged < 0.15
+
+
+def test_seed(small, table):
+    """Two fits with one seed agree closely, two seeds do not."""
+    scores = [
+        small(device="cuda", random_state=s).fit(table).score_samples(table)
+        for s in (0, 0, 1)
+    ]
+    assert_allclose(scores[0], scores[1], rtol=1e-3, atol=1e-3)
+    assert not np.allclose(scores[0], scores[2], rtol=1e-3, atol=1e-3)
+
+
+def test_global_generator_of_cuda(small, table):
+    """CUDA's process-wide generator is neither used nor seeded."""
+    before = torch.cuda.get_rng_state()
+    detector = small(device="cuda").fit(table)
+    detector.explain(table)
+    assert torch.equal(torch.cuda.get_rng_state(), before)
+
+
+def test_explain_agrees_with_the_cpu(small, table, new_rows):
+    """Attributions are computed on CUDA as well."""
+    detector = small(device="cuda", max_steps=50).fit(table)
+    expected = _on_cpu(detector).explain(new_rows)
+    found = detector.explain(new_rows)
+    # A neighbour may be another one here and there, where two are equally near.
+    close = np.isclose(found, expected, rtol=1e-2, atol=1e-3).all(axis=1)
+    assert close.mean() > 0.9
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_unpickle_with_cuda_hidden(small, device, table, new_rows, tmp_path):
+    """A pickle from here scores where CUDA is hidden, as it does here on the CPU."""
+    detector = small(device=device, max_steps=50).fit(table)
+    expected = _on_cpu(detector).score_samples(new_rows)
+    (tmp_path / "detector.pkl").write_bytes(pickle.dumps(detector))
+    np.save(tmp_path / "X.npy", new_rows)
+    code = (
+        "import pickle, sys, warnings, numpy as np, torch\n"
+        "assert not torch.cuda.is_available()\n"
+        "torch.set_num_threads(1)\n"
+        "with warnings.catch_warnings(record=True) as caught:\n"
+        "    warnings.simplefilter('always')\n"
+        "    detector = pickle.load(open('detector.pkl', 'rb'))\n"
+        "assert detector.device_.type == 'cpu'\n"
+        "np.save('scores.npy', detector.score_samples(np.load('X.npy')))\n"
+        "print(*(str(w.message) for w in caught if w.category is UserWarning))\n"
+    )
+    environment = {
+        **os.environ,
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONPATH": str(Path(skganomaly.__file__).parents[1]),
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert ("using the CPU" in result.stdout) == (device == "cuda")
+    assert_array_equal(np.load(tmp_path / "scores.npy"), expected)
+
+
+def test_memory_is_given_back(small):
+    """After ``del`` the GPU is as empty as before, but for a small rest."""
+    X = np.random.default_rng(0).normal(size=(20_000, 64))
+    # The first use of cuBLAS and cuDNN leaves workspaces behind, once.
+    small(device="cuda", architecture="mlp").fit(X).predict(X)
+    gc.collect()
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_allocated()
+    detector = small(device="cuda", architecture="mlp").fit(X)
+    detector.predict(X)
+    held = torch.cuda.memory_allocated() - before
+    # References and networks stay, the training rows (5 MB) and gradients do not.
+    weights = sum(
+        p.nbytes for n in detector.net_.networks.values() for p in n.parameters()
+    )
+    scores = sum(b.nbytes for b in detector._scores.buffers())
+    assert held < weights + scores + 2**22
+    del detector
+    gc.collect()
+    assert torch.cuda.memory_allocated() - before < 2**20
+
+
+def test_memory_after_a_failure(small, table):
+    """A diverged training holds on to nothing."""
+    small(device="cuda").fit(table)
+    gc.collect()
+    before = torch.cuda.memory_allocated()
+    detector = small(device="cuda", learning_rate=1e20, max_steps=100)
+    with pytest.raises(FloatingPointError, match="diverged"):
+        detector.fit(table)
+    gc.collect()
+    assert torch.cuda.memory_allocated() - before < 2**20
+
+
+@pytest.mark.parametrize("conv", [False, True])
+def test_streaming(small, conv, table, monkeypatch):
+    """Rows that do not fit on the GPU are copied batch by batch, to the same end."""
+    params = {"conv": True, "input_shape": (1, 4)} if conv else {}
+    resident = small(device="cuda", **params).fit(table)
+    asked = []
+    monkeypatch.setattr(_data, "_fits", lambda *args: asked.append(args))
+    streamed = small(device="cuda", **params).fit(table)
+    assert asked, "whether the rows fit was not asked"
+    assert_allclose(
+        streamed.score_samples(table),
+        resident.score_samples(table),
+        rtol=1e-3,
+        atol=1e-3,
+    )
+
+
+def test_streaming_a_memory_map(small, table, tmp_path, monkeypatch):
+    """A memory map is streamed from the disk."""
+    np.save(tmp_path / "X.npy", table)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    monkeypatch.setattr(_data, "_fits", lambda *args: False)
+    detector = small(device="cuda").fit(mapped)
+    assert np.isfinite(detector.score_samples(mapped)).all()
+
+
+def test_half_of_the_work_on_each(small, table, new_rows):
+    """A detector trained on the CPU moves to CUDA by a pickle."""
+    detector = small(device="cpu", max_steps=50).fit(table)
+    expected = detector.score_samples(new_rows)
+    copied = pickle.loads(pickle.dumps(detector.set_params(device="cuda")))
+    assert copied.device_.type == "cuda"
+    assert_allclose(copied.score_samples(new_rows), expected, rtol=1e-4, atol=1e-4)

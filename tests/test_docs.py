@@ -1,0 +1,251 @@
+"""Docstrings say what signatures say; what README shows runs."""
+
+import ast
+import inspect
+import re
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from numpydoc.docscrape import ClassDoc, FunctionDoc
+
+import skganomaly
+from skganomaly import architectures, benchmark, datasets, thresholds
+
+ROOT = Path(skganomaly.__file__).parents[1]
+
+PUBLIC = {
+    skganomaly: ["AutoencoderDetector", "GANomalyDetector", "__version__"],
+    architectures: ["ConvNet", "MLP"],
+    thresholds: [
+        "CallableThreshold",
+        "ConformalThreshold",
+        "FixedThreshold",
+        "MaxThreshold",
+        "QuantileThreshold",
+        "TailThreshold",
+        "p_values",
+    ],
+    datasets: [
+        "AnomalyDataset",
+        "LazyDatasets",
+        "load_adbench",
+        "load_bundled",
+        "load_digits_anomaly",
+        "load_folder",
+        "load_mnist",
+        "make_anomalies",
+        "make_image_anomalies",
+    ],
+    benchmark: [
+        "Detector",
+        "KNNDistance",
+        "compare",
+        "format_datasets",
+        "format_summary",
+        "get_detectors",
+        "plot_results",
+        "summarize",
+    ],
+}
+# Methods that scikit-learn documents.
+INHERITED = {"get_params", "set_params", "get_metadata_routing", "fit_predict"}
+
+
+@pytest.mark.parametrize("module", PUBLIC, ids=lambda module: module.__name__)
+def test_public_names_are_pinned(module):
+    """A public name comes or goes only on purpose, and every one exists."""
+    assert sorted(module.__all__) == PUBLIC[module]
+    assert len(set(module.__all__)) == len(module.__all__)
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+
+
+def _public_functions():
+    """Yield (id, function or class whose signature counts, its parsed docstring)."""
+    for module, names in PUBLIC.items():
+        for name in names:
+            value = getattr(module, name)
+            label = f"{module.__name__}.{name}"
+            if inspect.isclass(value):
+                yield label, value, ClassDoc(value)
+                yield from _public_methods(label, value)
+            elif callable(value):
+                yield label, value, FunctionDoc(value)
+
+
+def _public_methods(label, cls):
+    for name in dir(cls):
+        value = inspect.getattr_static(cls, name)
+        if name.startswith("_") or name in INHERITED:
+            continue
+        if isinstance(value, classmethod | staticmethod):
+            value = value.__func__
+        owner = getattr(value, "__module__", "")
+        if isinstance(value, types.FunctionType) and owner.startswith("skganomaly"):
+            yield f"{label}.{name}", value, FunctionDoc(value)
+
+
+DOCUMENTED = {label: (value, doc) for label, value, doc in _public_functions()}
+
+
+def _parameters(value):
+    """Parameters of a signature by the name that a docstring uses."""
+    if inspect.isclass(value) and value.__init__ is object.__init__:
+        return {}
+    stars = {
+        inspect.Parameter.VAR_POSITIONAL: "*",
+        inspect.Parameter.VAR_KEYWORD: "**",
+    }
+    parameters = inspect.signature(value).parameters.values()
+    return {
+        stars.get(p.kind, "") + p.name: p
+        for p in parameters
+        if p.name not in ("self", "cls")
+    }
+
+
+def _documented(doc):
+    """(name, type) of each documented parameter; "a, b : t" counts as two."""
+    return [
+        (name.strip(), parameter.type)
+        for parameter in doc["Parameters"]
+        for name in parameter.name.split(",")
+    ]
+
+
+@pytest.mark.parametrize("label", DOCUMENTED)
+def test_docstring_matches_signature(label):
+    """The same parameters in the same order, and the defaults that they have."""
+    value, doc = DOCUMENTED[label]
+    assert doc["Summary"], "no summary"
+    parameters = _parameters(value)
+    documented = _documented(doc)
+    names = [name for name, _ in documented]
+    # Networks' methods are described once for all, in their module's docstring.
+    if not names and label.startswith("skganomaly.architectures."):
+        text = " ".join(inspect.getdoc(value).split())
+        named = all(f"`{p}`" in text or f"``{p}``" in text for p in parameters)
+        assert named or "see the module's description" in text
+        return
+    assert names == list(parameters)
+    for name, type_ in documented:
+        default = parameters[name].default
+        stated = re.search(r"default=(.*)$", type_)
+        if default is inspect.Parameter.empty:
+            assert stated is None, f"{name} has no default, the docstring {type_}"
+            continue
+        if name == "y" and type_ in ("None", "Ignored"):
+            continue
+        assert stated, f"{name}={default!r}, and the docstring has {type_!r}"
+        assert _same(stated.group(1), default), (
+            f"{name}: {stated.group(1)}, {default!r}"
+        )
+
+
+def _same(stated, default):
+    """Whether the text of a docstring is the value, as Python would read it."""
+    try:
+        return ast.literal_eval(stated) == default
+    except (ValueError, SyntaxError):
+        return stated == repr(default)
+
+
+@pytest.mark.parametrize("label", DOCUMENTED)
+def test_docstring_is_whole(label):
+    """Types are given, sections are known, and what is returned is said."""
+    value, doc = DOCUMENTED[label]
+    for parameter in doc["Parameters"]:
+        starred = parameter.name.startswith("*")
+        assert parameter.type or starred, f"{parameter.name} has no type"
+    text = inspect.getdoc(value)
+    assert "{{" not in text and "}}" not in text, "a placeholder was not filled"
+    assert "\t" not in text, "LaTeX in a docstring that is not raw"
+    # Private helpers of the same file stand for nothing to the reader.
+    assert not re.search(r"`_\w+", text)
+
+
+@pytest.mark.parametrize("cls", ["GANomalyDetector", "AutoencoderDetector"])
+def test_detectors_document_what_they_have(cls):
+    """Every fitted attribute is documented, and every documented one is there."""
+    import numpy as np
+    import pandas as pd
+
+    detector = getattr(skganomaly, cls)(max_steps=2, random_state=0)
+    frame = pd.DataFrame(
+        np.random.default_rng(0).normal(size=(40, 2)), columns=["a", "b"]
+    )
+    detector.fit(frame)
+    doc = ClassDoc(getattr(skganomaly, cls))
+    documented = {
+        name.strip() for entry in doc["Attributes"] for name in entry.name.split(",")
+    }
+    learned = {name for name in vars(detector) if name.endswith("_") and name[0] != "_"}
+    assert documented == learned | {"threshold_"}
+    for name in documented:
+        assert getattr(detector, name) is not None
+
+
+@pytest.mark.parametrize("cls", ["GANomalyDetector", "AutoencoderDetector"])
+def test_options_are_documented(cls):
+    """Each word that a parameter accepts is in its description."""
+    cls = getattr(skganomaly, cls)
+    described = {
+        name.strip(): f"{entry.type} {' '.join(entry.desc)}"
+        for entry in ClassDoc(cls)["Parameters"]
+        for name in entry.name.split(",")
+    }
+    # The published networks are reached by from_paper, which describes them.
+    spoken_of_elsewhere = {("architecture", "published")}
+    for name, constraints in cls._parameter_constraints.items():
+        for constraint in constraints:
+            for option in getattr(constraint, "options", ()):
+                if (
+                    isinstance(option, str)
+                    and (name, option) not in spoken_of_elsewhere
+                ):
+                    assert f'"{option}"' in described[name], (name, option)
+
+
+def _code_blocks(path):
+    """Python code of a reStructuredText file, block by block, with line numbers."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    blocks, i = [], 0
+    while i < len(lines):
+        if re.match(r"\.\. code(-block)?:: python\s*$", lines[i]):
+            block, i, start = [], i + 1, i + 2
+            while i < len(lines) and (not lines[i].strip() or lines[i][0] == " "):
+                block.append(lines[i])
+                i += 1
+            code = inspect.cleandoc("\n".join(["", *block]))
+            blocks.append((start, code))
+        else:
+            i += 1
+    return blocks
+
+
+README = ROOT / "README.rst"
+
+
+@pytest.mark.skipif(not README.exists(), reason="README.rst is not written yet")
+def test_readme_runs(tmp_path, monkeypatch, capsys):
+    """The code in README runs from top to bottom in one namespace, on its own."""
+    monkeypatch.chdir(tmp_path)
+    blocks = _code_blocks(README)
+    assert blocks, "README.rst shows no Python code"
+    namespace = {"__name__": "readme"}
+    for line, code in blocks:
+        padded = "\n" * (line - 1) + code
+        exec(compile(padded, str(README), "exec"), namespace)
+    assert {"AutoencoderDetector", "GANomalyDetector"} & set(namespace)
+
+
+@pytest.mark.skipif(not README.exists(), reason="README.rst is not written yet")
+def test_readme_names_what_exists():
+    """What README calls by its dotted name can be imported."""
+    text = README.read_text(encoding="utf-8")
+    for name in set(re.findall(r"``(skganomaly(?:\.\w+)+)(?:\(.*?\))?``", text)):
+        value = sys.modules["skganomaly"]
+        for part in name.split(".")[1:]:
+            value = getattr(value, part)

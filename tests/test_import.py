@@ -1,0 +1,170 @@
+"""What importing the package costs, and which module may know which."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import skganomaly
+
+PACKAGE = Path(skganomaly.__file__).parent
+
+
+def _run(code):
+    return subprocess.run(
+        [sys.executable, "-W", "error::ImportWarning", "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=PACKAGE.parent,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_import_is_lean_and_silent():
+    """``import skganomaly`` prints, seeds, sets and pulls in nothing of its own."""
+    optional = ("matplotlib", "pandas", "pyod", "numpydoc", "pytest", "rich", "IPython")
+    result = _run(
+        # What these bring along themselves is not our doing.
+        "import sys, joblib, numpy as np, scipy, sklearn.base, sklearn.datasets\n"
+        "import random, skorch, torch, tqdm\n"
+        "def state():\n"
+        "    return (random.getstate(), np.random.get_state()[1].tobytes(),\n"
+        "            torch.get_rng_state().numpy().tobytes(),\n"
+        "            torch.get_num_threads(), torch.get_default_dtype(),\n"
+        "            torch.are_deterministic_algorithms_enabled(),\n"
+        "            torch.backends.cudnn.benchmark, torch.is_grad_enabled())\n"
+        "before, modules = state(), set(sys.modules)\n"
+        "import skganomaly, skganomaly.architectures, skganomaly.thresholds\n"
+        "import skganomaly.datasets\n"
+        "assert state() == before\n"
+        f"found = sorted(set({optional!r}) & (set(sys.modules) - modules))\n"
+        "sys.exit(' '.join(found) or 0)"
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def _imports(path):
+    """Top-level packages that a file imports, and modules of ours, as dotted names."""
+    others, ours = set(), set()
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    package = parts if path.name == "__init__.py" else parts[:-1]
+    package = tuple(part for part in package if part != "__init__")
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names = [node.module]
+            if node.module == "skganomaly":
+                names = [f"skganomaly.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1]
+            tails = [node.module] if node.module else [a.name for a in node.names]
+            names = [".".join(("skganomaly", *base, tail)) for tail in tails]
+        else:
+            continue
+        for name in names:
+            top, _, rest = name.partition(".")
+            if top == "skganomaly":
+                ours.add(rest)
+            else:
+                others.add(top)
+    return others, ours
+
+
+# The modules of ours that each may import; what is not listed may import anything.
+ARROWS = {
+    "_compat": set(),
+    "_docstrings": set(),
+    "_losses": set(),
+    "_networks": set(),
+    "_version": set(),
+    "_training": {"_losses"},
+    "_scoring": {"_networks"},
+    "_data": set(),
+    "thresholds": {"_compat"},
+    "architectures": {"_compat", "_networks"},
+    "_inference": {"_data", "thresholds"},
+    "_base": {
+        "_compat",
+        "_data",
+        "_inference",
+        "_networks",
+        "_scoring",
+        "_training",
+        "architectures",
+        "thresholds",
+    },
+    "_ganomaly": {"_base", "_compat", "_docstrings", "_losses"},
+    "_autoencoder": {"_base", "_compat", "_docstrings", "_losses"},
+    "__init__": {"_autoencoder", "_ganomaly", "_version"},
+}
+# What a module may know outside the standard library and NumPy.
+KNOWLEDGE = {
+    "_losses": {"torch"},
+    "_networks": {"torch"},
+    "_scoring": {"torch"},
+    "_training": {"torch", "skorch", "tqdm"},
+    "_compat": {"sklearn"},
+    "_data": {"torch"},
+    "thresholds": {"scipy", "sklearn"},
+    "architectures": {"sklearn", "torch"},
+    "_ganomaly": {"torch"},
+    "_autoencoder": {"torch"},
+}
+
+
+def test_every_module_has_its_arrows():
+    """A new module has to be given its place."""
+    modules = {path.stem for path in PACKAGE.glob("*.py")}
+    assert modules == set(ARROWS)
+
+
+@pytest.mark.parametrize("module", ARROWS)
+def test_arrows_point_one_way(module):
+    """No module imports one that is built on it."""
+    _, ours = _imports(PACKAGE / f"{module}.py")
+    assert {name.partition(".")[0] for name in ours} <= ARROWS[module]
+
+
+@pytest.mark.parametrize("module", KNOWLEDGE)
+def test_modules_know_one_world(module):
+    """Networks know torch, thresholds know scikit-learn, and neither the other."""
+    others, _ = _imports(PACKAGE / f"{module}.py")
+    foreign = others - set(sys.stdlib_module_names) - {"numpy"}
+    assert foreign <= KNOWLEDGE[module]
+
+
+@pytest.mark.parametrize("package", ["datasets", "benchmark"])
+def test_the_library_does_not_know_its_tools(package):
+    """Data sets know no estimator, and only the benchmark knows the estimators."""
+    for path in PACKAGE.glob("*.py"):
+        assert not any(name.startswith(package) for name in _imports(path)[1])
+    if package == "datasets":
+        for path in (PACKAGE / package).rglob("*.py"):
+            others, ours = _imports(path)
+            assert all(name.startswith("datasets") for name in ours)
+            assert not others & {"torch", "skorch", "pandas", "matplotlib", "pyod"}
+
+
+def test_private_names_of_scikit_learn_have_one_place():
+    """Only _compat imports what scikit-learn keeps private."""
+    for path in PACKAGE.rglob("*.py"):
+        if path.stem == "_compat":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
+                "sklearn"
+            ):
+                parts = [*node.module.split("."), *(a.name for a in node.names)]
+                assert not any(part.startswith("_") for part in parts), path
+
+
+def test_nothing_prints():
+    """Library modules do not print; the benchmark's command may."""
+    for path in PACKAGE.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id != "print", f"{path.name}:{node.lineno}"

@@ -1,0 +1,335 @@
+"""What a fitted detector shows of itself: codes, counterparts, reasons, losses."""
+
+import json
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.preprocessing import MinMaxScaler
+
+from skganomaly import AutoencoderDetector, GANomalyDetector
+from skganomaly.architectures import MLP, ConvNet
+
+BOTH = pytest.mark.parametrize("cls", [GANomalyDetector, AutoencoderDetector])
+PARTS = {
+    GANomalyDetector: ("latent", "reconstruction", "features", "code"),
+    AutoencoderDetector: ("reconstruction", "code"),
+}
+SCORES = [
+    (cls, score_type)
+    for cls, parts in PARTS.items()
+    for score_type in ("local", "joint", *(part for part in parts if part != "code"))
+]
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A detector for each class that has learned six columns of two factors.
+
+    Three columns show one factor, so that two of them can outvote a third. Columns
+    have means and units of their own.
+    """
+    rng = np.random.default_rng(0)
+    factors = rng.normal(size=(500, 2))
+    X = np.c_[factors, -factors, factors] + 0.05 * rng.normal(size=(500, 6))
+    X = X * [1, 100, 5, 0.01, 1, 1] + [1000, -1000, 0, 5, 0, 1]
+    params = {
+        "architecture": MLP(hidden_layer_sizes=(32,), discriminator_layer_sizes=(8,)),
+        "learning_rate": 1e-2,
+        "n_members": 2,
+        "input_noise": 0.1,
+        "max_steps": 300,
+        "random_state": 0,
+    }
+    return X, {cls: cls(**params).fit(X) for cls in PARTS}
+
+
+@BOTH
+def test_reconstruct_units(trained, cls):
+    """Counterparts are in the units of the input, each column in its own."""
+    X, detectors = trained
+    counterparts = detectors[cls].reconstruct(X)
+    assert counterparts.shape == X.shape and counterparts.dtype == np.float64
+    shift = np.abs(counterparts.mean(axis=0) - X.mean(axis=0))
+    assert (shift < X.std(axis=0) / 5).all()
+    error = np.sqrt(((counterparts - X) ** 2).mean(axis=0)) / X.std(axis=0)
+    assert (error < 0.5).all()
+
+
+@BOTH
+def test_reconstruct_finds_the_normal_counterpart(trained, cls):
+    """A value that contradicts the others is drawn to what they suggest."""
+    X, detectors = trained
+    odd = X.copy()
+    odd[:, 0] += 3 * X[:, 0].std()
+    counterparts = detectors[cls].reconstruct(odd)
+    closer = np.abs(counterparts[:, 0] - X[:, 0]) < np.abs(odd[:, 0] - X[:, 0])
+    assert closer.mean() > 0.8
+
+
+@BOTH
+@pytest.mark.parametrize("n_members", [1, 2])
+def test_reconstruct_and_explain_shapes(small, cls, n_members, images):
+    """They have the shape of what was passed, in any of the layouts."""
+    detector = small(cls, conv=True, n_members=n_members).fit(images)
+    flat = images.reshape(60, -1)
+    for method in ("reconstruct", "explain"):
+        function = getattr(detector, method)
+        expected = function(images)
+        assert expected.shape == images.shape
+        assert np.isfinite(expected).all()
+        assert_array_equal(function(flat), expected.reshape(60, -1))
+        assert_array_equal(function(images[:3].tolist()), expected[:3])
+    grey = small(cls, conv=True).fit(images[:, 0])
+    for X in (images[:5, 0], images[:5, :1], images[:5, 0].reshape(5, -1)):
+        assert grey.reconstruct(X).shape == grey.explain(X).shape == X.shape
+
+
+@BOTH
+def test_reconstruct_images_in_their_range(small, cls, images):
+    """Images come back in the range of grey values that was seen."""
+    detector = small(cls, conv=True, max_steps=80, learning_rate=0.01).fit(images)
+    counterparts = detector.reconstruct(images)
+    assert counterparts.min() >= images.min() - 1e-3
+    assert counterparts.max() <= images.max() + 1e-3
+    # The bright bar is there.
+    assert counterparts[:, :, 2:4].mean() > counterparts[:, :, 4:].mean() + 50
+
+
+@BOTH
+@pytest.mark.parametrize(("n_members", "latent_dim"), [(1, 3), (4, 2), (2, "auto")])
+def test_encode(small, cls, n_members, latent_dim, table):
+    """Codes of all members stand side by side."""
+    detector = small(cls, n_members=n_members, latent_dim=latent_dim).fit(table)
+    codes = detector.encode(table)
+    width = 4 if latent_dim == "auto" else latent_dim
+    assert detector.latent_dim_ == width and detector.n_members_ == n_members
+    assert codes.shape == (300, n_members * width)
+    assert codes.dtype == np.float64
+    assert (codes.std(axis=0) > 0).all()
+
+
+def test_encode_images(small, images):
+    """Images have codes as well, of 100 entries unless asked otherwise."""
+    detector = small(conv=True, n_members=2).fit(images)
+    assert detector.encode(images).shape == (60, 200)
+
+
+@pytest.mark.parametrize(("cls", "score_type"), SCORES)
+def test_explain_is_complete(small, cls, score_type, table):
+    """Contributions add up to the score of a row less that of its counterpart."""
+    detector = small(cls, score_type=score_type, max_steps=200, learning_rate=0.01)
+    detector.fit(table)
+    rng = np.random.default_rng(0)
+    X = table[:40] + rng.normal(size=(40, 4)) * 2 * table.std(axis=0)
+    contributions = detector.explain(X, n_steps=50)
+    assert contributions.shape == X.shape and contributions.dtype == np.float64
+    change = detector.anomaly_score(X) - detector.anomaly_score(detector.reconstruct(X))
+    error = np.abs(contributions.sum(axis=1) - change)
+    # "local" jumps where other rows become the nearest, so a few rows are far off.
+    assert np.median(error) < 0.1 * np.median(np.abs(change))
+    assert np.corrcoef(contributions.sum(axis=1), change)[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("score_type", ["local", "joint", "reconstruction"])
+@BOTH
+def test_explain_points_at_what_is_wrong(trained, cls, score_type):
+    """The column that was tampered with contributes most, whichever it is."""
+    X, detectors = trained
+    detector = detectors[cls]
+    if score_type != "local":
+        params = {**detector.get_params(deep=False), "score_type": score_type}
+        detector = cls(**params).fit(X)
+    rng = np.random.default_rng(1)
+    columns = rng.integers(6, size=100)
+    odd = X[:100].copy()
+    odd[np.arange(100), columns] += (
+        rng.choice([-4, 4], size=100) * X.std(axis=0)[columns]
+    )
+    assert (detector.predict(odd) == -1).mean() > 0.9
+    found = detector.explain(odd).argmax(axis=1)
+    # Chance is one in six.
+    assert (found == columns).mean() > 0.7
+
+
+@pytest.mark.parametrize("score_type", ["local", "joint", "latent", "reconstruction"])
+@pytest.mark.parametrize("n_members", [1, 2])
+def test_explain_images(small, score_type, n_members, images):
+    """A patch that does not belong there draws more than its share of attention."""
+    detector = small(
+        conv=True,
+        score_type=score_type,
+        n_members=n_members,
+        latent_dim=6,
+        max_steps=100,
+        learning_rate=5e-3,
+    ).fit(images)
+    odd = images[:20].copy()
+    patch = np.s_[:, :, 4:6, 5:8]
+    odd[patch] = 220
+    assert (
+        detector.anomaly_score(odd) > detector.anomaly_score(images[:20])
+    ).mean() > (0.9)
+    contributions = detector.explain(odd)
+    assert contributions.shape == odd.shape
+    inside = np.abs(contributions[patch]).mean()
+    assert inside > 1.5 * np.abs(contributions).mean()
+
+
+def test_explain_steps(small, table):
+    """More steps converge, and a number that is none is refused."""
+    detector = small().fit(table)
+    X = table[:20] * 1.5
+    coarse, fine, finest = (detector.explain(X, n_steps=n) for n in (4, 64, 96))
+    assert np.abs(fine - finest).mean() < np.abs(coarse - finest).mean()
+    for bad in (0, -1, 1.5):
+        with pytest.raises((ValueError, TypeError), match="n_steps"):
+            detector.explain(X, n_steps=bad)
+
+
+def test_explain_leaves_no_gradients(small, table):
+    """Explaining leaves the networks as they were, and scores too."""
+    detector = small().fit(table)
+    before = detector.score_samples(table)
+    detector.explain(table)
+    for network in detector.net_.networks.values():
+        assert all(p.grad is None and not p.requires_grad for p in network.parameters())
+    assert_array_equal(detector.score_samples(table), before)
+
+
+@BOTH
+@pytest.mark.parametrize("conv", [False, True])
+def test_history(small, cls, conv, table, images):
+    """Each epoch's losses are plain numbers with names, and steps add up."""
+    X = images if conv else table
+    detector = small(cls, conv=conv, max_steps=60).fit(X)
+    history = json.loads(json.dumps(detector.history_))
+    assert history == detector.history_
+    names = {"reconstruction", "train_loss"}
+    if cls is GANomalyDetector:
+        names |= {"latent", "adversarial", "discriminator"}
+    for number, row in enumerate(history, start=1):
+        assert row["epoch"] == number
+        assert names <= set(row)
+        assert all(np.isfinite(row[name]) for name in names)
+        assert "batches" not in row
+    # An epoch is 25 steps where a pass over the rows is shorter.
+    assert [row["n_steps"] for row in history] == [25, 50, 60]
+    assert detector.n_iter_ == 60
+    # The total is that of the terms.
+    for row in history:
+        terms = sum(row[name] for name in names if name != "train_loss")
+        assert_allclose(row["train_loss"], terms, rtol=1e-5)
+
+
+@BOTH
+def test_history_shows_that_training_helps(trained, cls):
+    """The reconstruction gets better."""
+    history = trained[1][cls].history_
+    assert history[-1]["reconstruction"] < 0.5 * history[0]["reconstruction"]
+
+
+@pytest.mark.parametrize(("cls", "score_type"), SCORES)
+def test_parts(small, cls, score_type, table, new_rows):
+    """Each part can be looked at alone, whichever score is in use."""
+    detector = small(cls, score_type=score_type).fit(table)
+    scores = {part: detector.anomaly_score(new_rows, part=part) for part in PARTS[cls]}
+    for part, values in scores.items():
+        assert values.shape == (200,) and values.dtype == np.float64
+        assert (values >= 0).all()
+        # In units of the median over the training rows; the mean over the members.
+        median = np.median(detector.anomaly_score(table, part=part))
+        assert 0.5 < median < 2
+    assert_array_equal(
+        detector.anomaly_score(new_rows, part=None), detector.anomaly_score(new_rows)
+    )
+    if score_type in scores:
+        assert_array_equal(scores[score_type], detector.anomaly_score(new_rows))
+    assert len({values.tobytes() for values in scores.values()}) == len(scores)
+
+
+@BOTH
+@pytest.mark.parametrize("part", ["score", "pixels", "", 1])
+def test_unknown_part(small, cls, part, table):
+    """An unknown part is refused with the known ones."""
+    detector = small(cls, max_steps=2).fit(table)
+    with pytest.raises(ValueError, match=r"is not a part of this score.*'code'"):
+        detector.anomaly_score(table, part=part)
+
+
+def test_reconstruction_part_is_what_reconstruct_shows(small, table):
+    """With one member the part is the squared residual in scaled units."""
+    detector = small(AutoencoderDetector, n_members=1, scaler="channel").fit(table)
+    scaler = MinMaxScaler((-1, 1)).fit(table)
+    residual = scaler.transform(table) - scaler.transform(detector.reconstruct(table))
+    magnitude = (residual**2).mean(axis=1)
+    part = detector.anomaly_score(table, part="reconstruction")
+    assert_allclose(part / np.median(part), magnitude / np.median(magnitude), rtol=1e-3)
+
+
+def test_from_paper_parameters():
+    """The preset is the published recipe, and says so in its parameters."""
+    detector = GANomalyDetector.from_paper()
+    published = {
+        "architecture": "published",
+        "latent_dim": 100,
+        "n_members": 1,
+        "input_noise": 0.0,
+        "scaler": "channel",
+        "reconstruction_loss": "l1",
+        "adversarial_loss": "feature_matching",
+        "reconstruction_weight": 50.0,
+        "latent_weight": 1.0,
+        "adversarial_weight": 1.0,
+        "score_type": "latent",
+        "batch_size": 64,
+        "learning_rate": 2e-4,
+        "learning_rate_schedule": "constant",
+        "beta_1": 0.5,
+    }
+    params = detector.get_params()
+    assert {name: params[name] for name in published} == published
+    defaults = GANomalyDetector().get_params()
+    assert {k: v for k, v in params.items() if k not in published} == {
+        k: v for k, v in defaults.items() if k not in published
+    }
+    assert GANomalyDetector.from_paper(n_samples=640).max_steps == 150
+    assert GANomalyDetector.from_paper(n_samples=3).max_steps == 1
+    changed = GANomalyDetector.from_paper(latent_dim=7, random_state=3)
+    assert changed.latent_dim == 7 and changed.random_state == 3
+    with pytest.raises(TypeError, match="max_step"):
+        GANomalyDetector.from_paper(max_step=3)
+
+
+def test_from_paper_fits_images(images):
+    """It fits images: 64 base channels, codes of 100, the distance of the codes."""
+    params = {"max_steps": 2, "random_state": 0}
+    detector = GANomalyDetector.from_paper(**params).fit(images[:20])
+    assert isinstance(detector.architecture_, ConvNet)
+    assert detector.architecture_.base_channels == 64
+    assert detector.score_type_ == "latent"
+    assert detector.encode(images[:2]).shape == (2, 100)
+    assert_array_equal(
+        detector.anomaly_score(images), detector.anomaly_score(images, part="latent")
+    )
+    assert detector.predict(images).shape == (60,)
+
+
+def test_from_paper_fits_rows(table):
+    """Plain rows get fully connected networks with batch normalisation."""
+    detector = GANomalyDetector.from_paper(max_steps=2, random_state=0).fit(table)
+    assert isinstance(detector.architecture_, MLP)
+    assert detector.architecture_.normalization == "batch"
+    assert detector.architecture_.output_activation == "tanh"
+    assert detector.predict(table).shape == (300,)
+
+
+def test_latent_score_of_the_paper(small, table):
+    """The published score is the squared distance of the codes, up to its unit."""
+    detector = small(score_type="latent", n_members=1).fit(table)
+    generator = detector.net_.networks["generator"]
+    (rows, x), *_ = detector._chunks(table)
+    _, code, second = generator(x)
+    distance = ((code - second) ** 2).mean(dim=2)[0, : len(rows)].numpy()
+    scores = detector.anomaly_score(table[: len(rows)])
+    assert_allclose(scores / scores[0], distance / distance[0], rtol=1e-4)

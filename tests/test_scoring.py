@@ -1,0 +1,618 @@
+"""Tests of the scores against NumPy, and of what their reference scores promise."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+
+from skganomaly._scoring import (
+    JointScore,
+    LocalScore,
+    PartScore,
+    part_magnitudes,
+    shrinkage_for,
+)
+
+ROWS = {
+    "with_rows": True,
+    "whiten": True,
+    "use_nearest": True,
+    "n_scale_neighbors": 10,
+    "exponent": 0.5,
+}
+MAPS = {
+    "with_rows": False,
+    "whiten": False,
+    "use_nearest": False,
+    "n_scale_neighbors": 50,
+    "exponent": 0.75,
+}
+
+
+def make_scores():
+    """Unfitted scores of every kind."""
+    return {
+        "part": PartScore("a"),
+        "joint": JointScore(["a", "b"]),
+        "local of rows": LocalScore(["a", "b"], **ROWS),
+        "local of maps": LocalScore(["a", "b"], **MAPS),
+    }
+
+
+every_score = pytest.mark.parametrize("name", make_scores())
+every_local = pytest.mark.parametrize("options", [ROWS, MAPS], ids=["rows", "maps"])
+
+
+def make_parts(n_rows=60, seed=0, n_members=2):
+    """Correlated residual vectors, 4 columns in two parts, with offsets."""
+    rng = np.random.default_rng(seed)
+    mixing = np.random.default_rng(99).normal(size=(n_members, 4, 4))
+    joined = rng.normal(size=(n_members, n_rows, 4)) @ mixing + [1, -2, 0.5, 3]
+    return split(joined)
+
+
+def split(joined, width=3):
+    """Parts "a" and "b" of joined vectors, and a "row" that all members share."""
+    joined = torch.as_tensor(joined).float()
+    row = joined[:1, :, [1, -1]].exp().clamp_max(1e5)
+    return {"a": joined[..., :width], "b": joined[..., width:], "row": row}
+
+
+def join(parts):
+    return torch.cat([parts["a"], parts["b"]], dim=2).double().numpy()
+
+
+def take(parts, rows):
+    return {name: part[:, rows] for name, part in parts.items()}
+
+
+def n_rows_of(parts):
+    return parts["a"].shape[1]
+
+
+def unseen(n_rows):
+    """No row is a reference."""
+    return torch.full((n_rows,), -1)
+
+
+def score_rows(score, parts, own=None):
+    own = unseen(n_rows_of(parts)) if own is None else own
+    return score(parts, own).double().numpy()
+
+
+# References, written from the documentation.
+
+
+def lower_median(values):
+    """Torch's median: of an even number of values the lower one in the middle."""
+    values = np.sort(values)
+    return values[(len(values) - 1) // 2]
+
+
+def unit_of(values):
+    """Median of what is not almost zero, and 1 where everything is."""
+    positive = values[values > 1e-5]
+    return lower_median(positive) if len(positive) else 1.0
+
+
+def part_score(references, rows):
+    """Mean square of part "a" in units of its median, averaged over members."""
+    ratios = [
+        np.mean(x**2, axis=1) / unit_of(np.mean(r**2, axis=1))
+        for r, x in zip(
+            references["a"].double().numpy(), rows["a"].double().numpy(), strict=True
+        )
+    ]
+    return np.mean(ratios, axis=0)
+
+
+def share_of(n_rows, width):
+    return max(0.03, width / (width + n_rows))
+
+
+def covariance(rows):
+    """Mean and covariance, shrunk to its diagonal by p / (p + n).
+
+    In that diagonal no variance is below a thousandth of the mean one.
+    """
+    n_rows, width = rows.shape
+    mean = rows.mean(axis=0)
+    empirical = (rows - mean).T @ (rows - mean) / n_rows
+    share = share_of(n_rows, width)
+    variances = np.diag(empirical)
+    variances = np.maximum(variances, 1e-3 * variances.mean())
+    return mean, (1 - share) * empirical + share * np.diag(variances)
+
+
+def mahalanobis(rows, mean, matrix):
+    centred = rows - mean
+    return np.sum(centred * np.linalg.solve(matrix, centred.T).T, axis=1)
+
+
+def joint_score(references, rows):
+    """Squared Mahalanobis distances in units of their median."""
+    scores = []
+    for r, x in zip(join(references), join(rows), strict=True):
+        fitted = covariance(r)
+        unit = unit_of(mahalanobis(r, *fitted))
+        scores.append(mahalanobis(x, *fitted) / unit)
+    return np.mean(scores, axis=0)
+
+
+def squash_and_whiten(references, rows):
+    """Squashed and then whitened vectors of one member."""
+    median = np.apply_along_axis(lower_median, 0, references)
+    deviation = np.apply_along_axis(lower_median, 0, np.abs(references - median))
+    spread = np.maximum(1.4826 * deviation, 0.1 * references.std(axis=0))
+    squashed = []
+    for values in (references, rows):
+        scaled = (values - median) / spread
+        size = np.abs(scaled)
+        far = np.sign(scaled) * 3 * (1 + np.log(np.maximum(size, 3) / 3))
+        squashed.append(np.where(size > 3, far, scaled))
+    mean, matrix = covariance(squashed[0])
+    inverse = np.linalg.inv(np.linalg.cholesky(matrix))
+    return tuple((values - mean) @ inverse.T for values in squashed)
+
+
+def views_of(references, rows, options):
+    """What is compared: the joined parts of each member, and perhaps the rows."""
+    for r, x in zip(join(references), join(rows), strict=True):
+        yield squash_and_whiten(r, x) if options["whiten"] else (r, x)
+    if options["with_rows"]:
+        r, x = (parts["row"][0].double().numpy() for parts in (references, rows))
+        yield r / r.std(axis=0), x / r.std(axis=0)
+
+
+def neighbors_of(row, references, leave_out, n_neighbors):
+    """Ascending distances to the nearest references, and which they are."""
+    distances = np.maximum(np.linalg.norm(references - row, axis=1), 1e-6)
+    if leave_out >= 0:
+        distances[leave_out] = np.inf
+    order = np.argsort(distances, kind="stable")
+    order = order[: min(n_neighbors, len(references) - 1)]
+    return distances[order], order
+
+
+def local_score(references, rows, own, options):
+    """Distance to the nearest references for what is usual there."""
+    members = []
+    for r, x in views_of(references, rows, options):
+        of_references = [
+            neighbors_of(row, r, i, options["n_scale_neighbors"])
+            for i, row in enumerate(r)
+        ]
+        usual = np.array([np.mean(d[:5]) for d, _ in of_references])
+        floor = 0.05 * unit_of(usual)
+
+        def ratios(found, usual=usual, floor=floor):
+            values = []
+            for distances, order in found:
+                distance = np.mean(distances[:5])
+                if options["use_nearest"]:
+                    distance = np.sqrt(distances[0] * distance)
+                scale = np.mean(usual[order]) + floor
+                values.append(distance / scale ** options["exponent"])
+            return np.array(values)
+
+        unit = unit_of(ratios(of_references))
+        found = [
+            neighbors_of(row, r, i, options["n_scale_neighbors"])
+            for row, i in zip(x, own, strict=True)
+        ]
+        members.append(np.log(ratios(found) / unit + 1e-3))
+    return np.mean(members, axis=0)
+
+
+@pytest.mark.parametrize("n_references", [60, 61])
+def test_part_score(n_references):
+    """Mean squares in units of their median, averaged over members."""
+    references, rows = make_parts(n_references), make_parts(9, seed=1)
+    score = PartScore("a").fit(references)
+    assert_allclose(score_rows(score, rows), part_score(references, rows), rtol=1e-5)
+    assert_allclose(
+        part_magnitudes(rows["a"]),
+        rows["a"].numpy().var(2) + rows["a"].numpy().mean(2) ** 2,
+        rtol=1e-4,
+    )
+
+
+def test_unit_is_that_of_residuals_that_are_not_zero():
+    """Rows without a residual, however many, do not make a unit of zero."""
+    references, rows = make_parts(60), make_parts(9, seed=1)
+    references["a"][:, :45] = 0
+    score = PartScore("a").fit(references)
+    assert_allclose(score_rows(score, rows), part_score(references, rows), rtol=1e-5)
+    assert score.unit.min() > 0.1
+
+
+def test_part_score_from_magnitudes():
+    """Magnitudes are all that is needed to fit it."""
+    references = make_parts()
+    fitted = PartScore("b").fit(references)
+    other = PartScore("b").fit_magnitudes(part_magnitudes(references["b"]))
+    assert_array_equal(fitted.unit, other.unit)
+
+
+@pytest.mark.parametrize("small", [1.0, 1e-3])
+@pytest.mark.parametrize("n_references", [12, 60, 400])
+def test_joint_score(n_references, small):
+    """Squared Mahalanobis distances with the shrunk covariance, in median units."""
+    references, rows = make_parts(n_references), make_parts(9, seed=1)
+    for parts in (references, rows):
+        parts["a"][:, :, 0] *= small
+    score = JointScore(["a", "b"]).fit(references)
+    assert_allclose(score_rows(score, rows), joint_score(references, rows), rtol=1e-4)
+
+
+@every_local
+@pytest.mark.parametrize("n_references", [3, 7, 60, 200])
+def test_local_score(options, n_references):
+    """Of new rows and of reference rows, which leave themselves out."""
+    references, rows = make_parts(n_references), make_parts(9, seed=1)
+    rows["a"][:, 0] *= 30
+    score = LocalScore(["a", "b"], **options).fit(references)
+    own = np.arange(n_references)
+    for x, which in [(rows, np.full(9, -1)), (references, own)]:
+        expected = local_score(references, x, which, options)
+        found = score_rows(score, x, torch.from_numpy(which))
+        assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_local_score_is_zero_for_the_median_row():
+    """One member's scores have a median of about zero, and e times as far is one."""
+    references = make_parts(101, n_members=1)
+    score = LocalScore(["a", "b"], **MAPS).fit(references)
+    own = score_rows(score, references, torch.arange(101))
+    assert abs(np.median(own)) < 2e-3
+    far = torch.zeros(1, 2, 4)
+    far[0, :, 0] = torch.tensor([1e4, np.e * 1e4])
+    one, further = score_rows(score, split(far))
+    assert_allclose(further - one, 1, atol=1e-2)
+
+
+@every_score
+def test_scores_rise_with_the_distance(name):
+    """The further out a row is in some direction, the higher its score."""
+    references = make_parts()
+    score = make_scores()[name].fit(references)
+    centre = torch.from_numpy(join(references)).mean(1, keepdim=True)
+    steps = torch.tensor([5.0, 10, 20, 50, 1000])[None, :, None]
+    rows = split(centre + steps * torch.tensor([1.0, -1, 1, 1]))
+    assert (np.diff(score_rows(score, rows)) > 0).all()
+
+
+def test_joint_score_does_not_depend_on_units():
+    """Rescaled columns give the same distances, as long as none is negligible."""
+    scales = torch.tensor([0.5, 1.0, 2.0, 5.0])
+    references, rows = make_parts(), make_parts(9, seed=1)
+    plain = JointScore(["a", "b"]).fit(references)
+    scaled = JointScore(["a", "b"]).fit(
+        split(torch.from_numpy(join(references)) * scales)
+    )
+    assert_allclose(
+        score_rows(scaled, split(torch.from_numpy(join(rows)) * scales)),
+        score_rows(plain, rows),
+        rtol=2e-3,
+    )
+
+
+def test_shrinkage():
+    """The share p / (p + n), and never less than 3 %."""
+    assert shrinkage_for(10, 10) == 0.5
+    assert shrinkage_for(30, 10) == 0.25
+    assert shrinkage_for(10**6, 10) == 0.03
+
+
+# Reference scores.
+
+
+def left_out_distances(rows, diagonal_factor):
+    """Squared distance of each row to the others, refitted without it.
+
+    The share and the diagonal that the covariance is shrunk to are those of all
+    rows, the diagonal times a factor.
+    """
+    n_rows, width = rows.shape
+    share = share_of(n_rows, width)
+    diagonal = np.diag(rows.var(axis=0)) * diagonal_factor
+    distances = []
+    for i in range(n_rows):
+        others = np.delete(rows, i, axis=0)
+        mean = others.mean(axis=0)
+        empirical = (others - mean).T @ (others - mean) / (n_rows - 1)
+        matrix = (1 - share) * empirical + share * diagonal
+        distances.append(mahalanobis(rows[i : i + 1], mean, matrix)[0])
+    return np.array(distances)
+
+
+@pytest.mark.parametrize("n_rows", [6, 20, 100])
+def test_joint_reference_scores_are_leave_one_out(n_rows):
+    """The closed form equals refits without the row.
+
+    Removing a row divides the sums of squares by n - 1 in place of n, and the closed
+    form does the same to the diagonal target. With that it is exact, up to single
+    precision. With the target held as it is, the covariance of the closed form is
+    larger by at most n / (n - 1), so its distances are smaller by at most that.
+    """
+    references = make_parts(n_rows, n_members=1)
+    score = JointScore(["a", "b"]).fit(references)
+    (joined,) = join(references)
+    found = score.reference_scores(references).numpy() * 4 * float(score.unit)
+    exact = left_out_distances(joined, n_rows / (n_rows - 1))
+    assert_allclose(found, exact, rtol=1e-3)
+    held = left_out_distances(joined, 1)
+    assert (found <= held * 1.001).all()
+    assert (found >= held * (n_rows - 1) / n_rows * 0.999).all()
+    own = score_rows(score, references)
+    assert (found / 4 / float(score.unit) > own).all()
+
+
+def test_joint_reference_scores_average_members():
+    """The mean over members of their own leave-one-out scores."""
+    references = make_parts(30)
+    together = JointScore(["a", "b"]).fit(references).reference_scores(references)
+    alone = []
+    for k in range(2):
+        member = {name: part[k : k + 1] for name, part in references.items()}
+        score = JointScore(["a", "b"]).fit(member)
+        alone.append(score.reference_scores(member))
+    assert_allclose(together, torch.stack(alone).mean(0), rtol=1e-5)
+
+
+@every_local
+def test_reference_row_is_as_if_removed(options):
+    """With its own index a reference is searched for among the others only."""
+    references = make_parts(40)
+    score = LocalScore(["a", "b"], **options).fit(references)
+    own = score_rows(score, references, torch.arange(40))
+    new = score_rows(score, references)
+    assert (own > new).all()
+    views = [("joined", join_parts(references))]
+    if options["with_rows"]:
+        views.append(("rows", references["row"]))
+    for name, vectors in views:
+        view = getattr(score, name)
+        vectors = view.transforms(vectors)
+        for i in [0, 17, 39]:
+            keep = np.delete(np.arange(40), i)
+            without = copy.deepcopy(view)
+            without.references = view.references[:, keep]
+            without.squared_norms = view.squared_norms[:, :, keep]
+            found = without._search(vectors[:, [i]], unseen(1))
+            wanted = view._search(vectors[:, [i]], torch.tensor([i]))
+            # The places of the neighbours, told by the numbering of all rows.
+            n_common = found[2].shape[2]
+            places = wanted[2].numpy()[:, :, :n_common]
+            assert_array_equal(keep[found[2].numpy()], places)
+            assert_array_equal(found[0], wanted[0])
+            assert_array_equal(found[1], wanted[1])
+
+
+def join_parts(parts):
+    return torch.cat([parts["a"], parts["b"]], dim=2)
+
+
+@every_local
+def test_own_index_matters_for_its_row_only(options):
+    """Known and unknown rows may be mixed in one batch."""
+    references = make_parts(40)
+    score = LocalScore(["a", "b"], **options).fit(references)
+    own = torch.arange(40)
+    own[::2] = -1
+    mixed = score_rows(score, references, own)
+    assert_array_equal(mixed[::2], score_rows(score, references)[::2])
+    assert_array_equal(
+        mixed[1::2], score_rows(score, references, torch.arange(40))[1::2]
+    )
+
+
+def gaussian(n_rows, width, seed):
+    rng = np.random.default_rng(seed)
+    mixing = np.random.default_rng(98).normal(size=(width, width))
+    return split(rng.normal(size=(1, n_rows, width)) @ mixing)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: JointScore(["a", "b"]),
+        lambda: LocalScore(["a", "b"], **ROWS | {"with_rows": False}),
+    ],
+    ids=["joint", "local"],
+)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_reference_scores_are_those_of_new_rows(make, seed):
+    """Their 95 % quantile flags about 5 % of new rows, where rows are few.
+
+    The scores that the rows they were fitted on would get flag far more.
+    """
+    references, rows = gaussian(120, 40, seed), gaussian(2000, 40, 1000 + seed)
+    score = make().fit(references)
+    new = score_rows(score, rows)
+    honest = score.reference_scores(references)
+    assert honest.shape == (120,)
+    flagged = np.mean(new > np.quantile(honest, 0.95))
+    assert 0.01 < flagged < 0.12
+    in_sample = score_rows(score, references, torch.arange(120))
+    flagged_in_sample = np.mean(new > np.quantile(in_sample, 0.95))
+    assert flagged_in_sample > max(0.12, 2 * flagged)
+
+
+def test_ordinary_scores_do_where_rows_are_many():
+    """Only whitening sees the rows, and it forgets them with ten to a column."""
+    few, many = make_parts(39), make_parts(40)
+    assert LocalScore(["a", "b"], **ROWS).fit(few).reference_scores(few) is not None
+    assert LocalScore(["a", "b"], **ROWS).fit(many).reference_scores(many) is None
+    assert LocalScore(["a", "b"], **MAPS).fit(few).reference_scores(few) is None
+    assert PartScore("a").fit(few).reference_scores(few) is None
+
+
+def test_cross_fit_is_by_folds():
+    """Each fifth of the rows is scored by a fit on the rest."""
+    references = make_parts(33)
+    found = LocalScore(["a", "b"], **ROWS).fit(references).reference_scores(references)
+    expected = []
+    order = torch.randperm(33, generator=torch.Generator().manual_seed(0)).numpy()
+    for fold in range(5):
+        chosen = order % 5 == fold
+        score = LocalScore(["a", "b"], **ROWS).fit(take(references, ~chosen))
+        expected.append(score_rows(score, take(references, chosen)))
+    assert_array_equal(np.sort(found.double()), np.sort(np.concatenate(expected)))
+
+
+# Degenerate data.
+
+
+def all_scores(score, references):
+    """Every way in which reference rows are scored."""
+    n_rows = n_rows_of(references)
+    scores = [
+        score_rows(score, references),
+        score_rows(score, references, torch.arange(n_rows)),
+        score_rows(score, make_parts(5, seed=7)),
+    ]
+    honest = score.reference_scores(references)
+    return scores if honest is None else [*scores, honest.double().numpy()]
+
+
+@every_score
+@pytest.mark.parametrize("n_rows", [2, 3, 6, 11])
+def test_few_references(name, n_rows):
+    """Two rows are enough for every score to be a number."""
+    references = make_parts(n_rows)
+    score = make_scores()[name].fit(references)
+    for scores in all_scores(score, references):
+        assert np.isfinite(scores).all()
+
+
+@every_score
+@pytest.mark.parametrize("copies", [2, 7])
+def test_repeated_rows(name, copies):
+    """Rows that occur several times have finite scores, and equal ones."""
+    once = make_parts(20)
+    references = take(once, np.repeat(np.arange(20), copies))
+    score = make_scores()[name].fit(references)
+    for scores in all_scores(score, references):
+        assert np.isfinite(scores).all()
+    own = score_rows(score, references, torch.arange(20 * copies)).reshape(20, copies)
+    assert_array_equal(own, np.broadcast_to(own[:, :1], own.shape))
+    far = {name: part + 50 for name, part in once.items()}
+    assert score_rows(score, far).min() > own.max()
+
+
+@every_score
+@pytest.mark.parametrize("value", [0.0, 2.0, 1e-8])
+@pytest.mark.parametrize("n_rows", [2, 15, 60])
+def test_equal_rows(name, value, n_rows):
+    """Where all references are equal every score is a number, and others are higher."""
+    references = {
+        "a": torch.full((2, n_rows, 3), value),
+        "b": torch.full((2, n_rows, 1), value),
+        "row": torch.full((1, n_rows, 2), value),
+    }
+    score = make_scores()[name].fit(references)
+    for scores in all_scores(score, references):
+        assert np.isfinite(scores).all()
+    other = {name: part[:, :1] + 5 for name, part in references.items()}
+    assert score_rows(score, other).min() > score_rows(score, references).max()
+
+
+@every_score
+def test_constant_columns(name):
+    """A column that never varied is harmless, and a change in it counts."""
+    references = make_parts()
+    references["a"][:, :, 1] = 3.0
+    score = make_scores()[name].fit(references)
+    for scores in all_scores(score, references):
+        assert np.isfinite(scores).all()
+    changed = take(references, [0])
+    changed["a"] = changed["a"].clone()
+    changed["a"][:, :, 1] += 20
+    assert score_rows(score, changed) > score_rows(score, references).max()
+
+
+@every_score
+def test_huge_values(name):
+    """The largest residuals that scaling leaves over have finite scores."""
+    references = make_parts()
+    score = make_scores()[name].fit(references)
+    rows = {key: torch.full_like(part[:, :2], 1e5) for key, part in references.items()}
+    assert np.isfinite(score_rows(score, rows)).all()
+    references["b"][:, 5] = 1e5
+    score = make_scores()[name].fit(references)
+    for scores in all_scores(score, references):
+        assert np.isfinite(scores).all()
+
+
+# State.
+
+
+@every_score
+def test_state_round_trip(name):
+    """Arrays of NumPy hold all that was learned, to the last bit."""
+    references, rows = make_parts(), make_parts(9, seed=1)
+    score = make_scores()[name].fit(references)
+    state = score.get_state()
+    assert all(type(array) is np.ndarray for array in state.values())
+    assert all(array.dtype == np.float32 for array in state.values())
+    for array in state.values():
+        array.flags.writeable = False
+    restored = make_scores()[name]
+    restored.set_state(state)
+    assert_array_equal(score_rows(restored, rows), score_rows(score, rows))
+    own = torch.arange(60)
+    assert_array_equal(
+        score_rows(restored, references, own), score_rows(score, references, own)
+    )
+    for key, array in restored.get_state().items():
+        assert_array_equal(array, state[key])
+    # The state that was handed out is no window on the new score.
+    restored.fit(make_parts(seed=5))
+    assert_array_equal(score_rows(score, rows), score_rows(score, rows))
+
+
+@every_score
+def test_fitting_again_forgets(name):
+    """A second fit is like a first one."""
+    first = make_scores()[name].fit(make_parts(80, seed=3)).fit(make_parts())
+    second = make_scores()[name].fit(make_parts())
+    rows = make_parts(9, seed=1)
+    assert_array_equal(score_rows(first, rows), score_rows(second, rows))
+
+
+@every_score
+def test_scores_do_not_depend_on_position(name):
+    """In batches of one size a row's score has the same bits in every place."""
+    score = make_scores()[name].fit(make_parts())
+    rows = make_parts(64, seed=1)
+    order = np.random.default_rng(0).permutation(64)
+    straight = score_rows(score, rows)
+    assert_array_equal(score_rows(score, take(rows, order)), straight[order])
+    one = {key: part[:, 5:6].expand(-1, 64, -1) for key, part in rows.items()}
+    assert_array_equal(score_rows(score, one), np.full(64, straight[5]))
+
+
+@every_score
+def test_scores_can_be_differentiated(name):
+    """Explanations need finite gradients that point away from the references."""
+    score = make_scores()[name].fit(make_parts())
+    rows = {key: part.requires_grad_() for key, part in make_parts(9, seed=1).items()}
+    score(rows, unseen(9)).sum().backward()
+    assert torch.isfinite(rows["a"].grad).all()
+    assert (rows["a"].grad != 0).any()
+
+
+@every_score
+def test_gradients_at_a_reference_are_finite(name):
+    """A distance of zero has no slope, and must not have an undefined one."""
+    references = make_parts()
+    score = make_scores()[name].fit(references)
+    rows = {
+        key: part[:, :3].clone().requires_grad_() for key, part in references.items()
+    }
+    score(rows, unseen(3)).sum().backward()
+    for part in rows.values():
+        assert part.grad is None or torch.isfinite(part.grad).all()

@@ -361,13 +361,9 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
 
     def _hold_out(self, X, generator):
         """Training rows and, if any are asked for, held-out rows."""
+        self.n_held_out_ = 0
         if not self.validation_fraction:
-            if self.threshold == "conformal":
-                raise ValueError(
-                    "threshold='conformal' needs rows that training does not see, and "
-                    f"validation_fraction={self.validation_fraction!r}. Set it, for "
-                    "example to 0.2."
-                )
+            self._check_held_out(self.threshold)
             return X, None
         n_held_out = max(1, round(self.validation_fraction * len(X)))
         if len(X) - n_held_out < 2:
@@ -376,6 +372,7 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
                 f"leaves {len(X) - n_held_out} for training, and at least 2 are "
                 "needed. Lower it or pass more rows."
             )
+        self.n_held_out_ = n_held_out
         order = torch.randperm(len(X), generator=generator).numpy()
         # Sorted, so that rows of a memory map are read in one sweep.
         return X[np.sort(order[n_held_out:])], X[np.sort(order[:n_held_out])]
@@ -518,6 +515,12 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
         rate, scores = self.false_alarm_rate, self.reference_scores_
         threshold = self.threshold
         if self.contamination != "auto":
+            if isinstance(threshold, str) and threshold == "conformal":
+                raise ValueError(
+                    f"contamination={self.contamination!r} flags that share of the "
+                    "training rows, and threshold='conformal' promises something "
+                    "about new ones. Leave one of them at 'auto'."
+                )
             # A promise about the training rows themselves, so it is their own scores
             # that count.
             rate, scores = self.contamination, self._anomaly_scores(X)
@@ -569,9 +572,8 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
             tensors = {k: torch.from_numpy(np.array(v)) for k, v in arrays.items()}
             networks[name].load_state_dict(tensors)
             networks[name].eval().requires_grad_(False)
-        self.net_ = AdversarialNet(
-            networks, self._objective(), max_steps=self.n_iter_, device=str(self.device_)
-        ).initialize()
+        options = {"max_steps": self.n_iter_, "device": str(self.device_), "verbose": 0}
+        self.net_ = AdversarialNet(networks, self._objective(), **options).initialize()
 
 
 def _join_chunks(chunks):

@@ -6,11 +6,13 @@ __all__ = ["share_docs"]
 
 _SHARED = {
     "network_parameters": """
-    architecture : {"auto", "mlp", "conv"} or object, default="auto"
+    architecture : {"auto", "mlp", "conv", "published"} or object, default="auto"
         Networks. "mlp" is :class:`~skganomaly.architectures.MLP`, "conv" is
         :class:`~skganomaly.architectures.ConvNet`; "auto" takes the first for plain
-        rows and the second for images and windows. An object with the methods
-        described in :mod:`skganomaly.architectures` builds networks of your own.
+        rows and the second for images and windows. "published" is ``ConvNet`` with 64
+        base channels, or for plain rows ``MLP`` with batch normalisation and a tanh
+        output. An object with the methods described in
+        :mod:`skganomaly.architectures` builds networks of your own.
     input_shape : tuple of int or None, default=None
         Shape of one row, channels first: (n_features,), (channels, length) or
         (channels, height, width). With it, flat rows are images or windows, so that
@@ -104,6 +106,8 @@ _SHARED = {
     reference_scores_ : ndarray of shape (n_references,)
         Anomaly scores, sorted, that rows of the training set have when they are new
         to the score.
+    n_held_out_ : int
+        Rows held out of training; the reference scores are then theirs.
     score_type_ : str
         The score in use.
     history_ : list of dict

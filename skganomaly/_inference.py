@@ -176,11 +176,22 @@ class InferenceMixin:
             stay as they are, so fitting again restores their threshold.
         """
         check_is_fitted(self)
+        if not self.n_held_out_:
+            self._check_held_out(threshold)
         rate = self.false_alarm_rate if false_alarm_rate is None else false_alarm_rate
         rule = _fit_threshold(threshold, self.reference_scores_, rate=rate)
         self.threshold_rule_ = rule
         self.offset_ = -float(rule.threshold_)
         return self
+
+    def _check_held_out(self, threshold):
+        """Refuse a rule that needs held-out rows where there are none."""
+        if isinstance(threshold, str) and threshold == "conformal":
+            raise ValueError(
+                "threshold='conformal' needs rows that training does not see, and "
+                f"validation_fraction={self.validation_fraction!r}. Fit with "
+                "validation_fraction=0.2, for example."
+            )
 
     def encode(self, X):
         """Latent codes of rows.

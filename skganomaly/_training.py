@@ -240,14 +240,21 @@ class _EpochRecord(Callback):
     """
 
     def on_epoch_end(self, net, **kwargs):
-        chunks = net.history[-1]["batches"]
+        """Record the means over the chunks that were finished."""
+        batches = net.history[-1]["batches"]
+        chunks = [chunk for chunk in batches if "train_batch_size" in chunk]
         weights = [chunk["train_batch_size"] for chunk in chunks]
         for name in chunks[0] if chunks else ():
             if name != "train_batch_size":
                 values = [chunk[name] for chunk in chunks]
                 net.history.record(name, float(np.average(values, weights=weights)))
         net.history.record("n_steps", net.n_steps_)
-        chunks.clear()
+        batches.clear()
+
+    def on_train_end(self, net, **kwargs):
+        """Close the record of an epoch that was interrupted."""
+        if net.history and "n_steps" not in net.history[-1]:
+            self.on_epoch_end(net)
 
 
 class ProgressBar(Callback):

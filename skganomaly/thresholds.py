@@ -15,6 +15,16 @@ from sklearn.base import BaseEstimator, clone
 
 from ._compat import Interval, StrOptions
 
+__all__ = [
+    "CallableThreshold",
+    "ConformalThreshold",
+    "FixedThreshold",
+    "MaxThreshold",
+    "QuantileThreshold",
+    "TailThreshold",
+    "p_values",
+]
+
 _MIN_EXCEEDANCES = 10
 
 

@@ -129,7 +129,7 @@ def test_reference_scores_are_higher_where_rows_are_few(small, table):
     own = np.sort(detector.anomaly_score(table[:60]))
     assert reference.shape == own.shape
     assert not np.array_equal(reference, own)
-    assert np.median(reference) > np.median(own)
+    assert np.quantile(reference, 0.9) > np.quantile(own, 0.9)
 
 
 def test_reference_scores_of_held_out_rows(small, table):

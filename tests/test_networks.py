@@ -455,7 +455,7 @@ def test_layers_that_initialize_does_not_know():
         return nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4))
 
     generator = torch.Generator().manual_seed(0)
-    with pytest.raises(TypeError, match="LayerNorm.*initialize"):
+    with pytest.raises(TypeError, match=r"LayerNorm.*initialize"):
         build_members(factory, 2, generator, MLP().initialize)
     member = build_members(factory, 2, generator).members[0]
     assert_array_equal(member[1].weight.detach(), np.ones(4))

@@ -127,7 +127,17 @@ class LazyDatasets(Mapping):
         return f"{type(self).__name__}({list(self._loaders)})"
 
     def select(self, names):
-        """Return the data sets called `names`, in that order, still unloaded."""
+        """Return some of the data sets, still unloaded.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Their names, in the order wanted.
+
+        Returns
+        -------
+        LazyDatasets
+        """
         return LazyDatasets({name: self._loaders[name] for name in names})
 
 

@@ -46,9 +46,9 @@ print(f"unknown digits flagged: {flagged[unknown].mean():.1%}")
 # --------------
 #
 # The default networks carry an image through a wide code, of 100 numbers, and compare
-# codes. That finds the unknown digit, but even a four comes back nearly as it was, so
-# that the reconstruction shows little. To *see* what is unusual, train a second detector
-# whose code is too narrow to carry what training has not shown, and score the
+# codes. That finds the unknown digit, but even a four comes back much as it was, so
+# that the reconstruction shows little. To *see* what is unusual, train a second
+# detector whose code is too narrow to carry what training has not shown, and score the
 # reconstruction.
 
 narrow = GANomalyDetector(
@@ -82,10 +82,10 @@ for d, image_score in zip(
 # The picture
 # -----------
 #
-# The wide code returns a four nearly as it was. The narrow one turns it into the nearest
-# thing it knows, and the heat map marks the pixels that this costs. The scores on the
-# right come from the wide code: what is best to look at need not be what is best to
-# decide with.
+# The wide code returns a four much as it was. The narrow one turns it into the
+# nearest thing it knows, and the heat map marks the pixels that this costs. The scores
+# on the right come from the wide code: what is best to look at need not be what is best
+# to decide with.
 
 BLUE, ORANGE = "#0072B2", "#D55E00"
 

@@ -48,14 +48,11 @@ _ARCHITECTURES = {
 class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABCMeta):
     """Validation, scaling, training, scoring, threshold and state of a detector.
 
-    A subclass supplies what makes it the method it is:
-
-    - ``_build_networks(architecture, input_shape, latent_dim)``: a dict of factories
-      for the networks;
-    - ``_objective()``: the losses (see :class:`AdversarialNet`);
-    - ``_score_parts(networks, x)``: the residual vectors a score is made of;
-
-    and the class attributes below.
+    A subclass supplies what makes it the method it is: its networks
+    (``_build_networks``), their losses (``_objective``), the residual vectors a score
+    is made of (``_score_parts``, ``_part_names``, ``_local_parts``), its codes and
+    reconstructions (``_encode``, ``_reconstruct``), and what "auto" stands for in
+    parameters of its own (``_defaults``).
     """
 
     # Names of all score parts, and of those that the local score looks at.
@@ -87,14 +84,14 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
     _max_steps = {"rows": 600, "maps": 250}
     _local_options = {
         "rows": {
-            "with_rows": True,
+            "row_weight": 0.5,
             "whiten": True,
             "use_nearest": True,
             "n_scale_neighbors": 10,
-            "exponent": 0.5,
+            "exponent": 0.3,
         },
         "maps": {
-            "with_rows": False,
+            "row_weight": 0.0,
             "whiten": False,
             "use_nearest": False,
             "n_scale_neighbors": 50,

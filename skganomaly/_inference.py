@@ -8,6 +8,7 @@ from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from ._data import row_keys
+from ._scoring import LocalScore
 from .thresholds import _fit_threshold, p_values
 
 __all__ = ["InferenceMixin"]
@@ -209,7 +210,7 @@ class InferenceMixin:
         return codes.transpose(1, 0, 2).reshape(codes.shape[1], -1).astype(np.float64)
 
     def reconstruct(self, X):
-        """The normal counterpart of each row, in the units of ``X``.
+        """What the generators make of each row, in the units of ``X``.
 
         Parameters
         ----------
@@ -218,18 +219,22 @@ class InferenceMixin:
         Returns
         -------
         ndarray of the shape of ``X``
-            What the generators make of the row, averaged over members.
+            Reconstructions, averaged over members. Trained on normal rows, the
+            networks tend to make normal rows of others, most visibly with a narrow
+            ``latent_dim``.
         """
         counterparts = self._map(X, self._reconstruct).mean(axis=0)
         return self.scaler_.inverse_transform(counterparts).reshape(np.shape(X))
 
     def explain(self, X, *, n_steps=16):
-        r"""Contribution of each feature or pixel to the score.
+        """Contribution of each feature or pixel to the score.
 
-        Integrated gradients [1]_ of the score along the straight line from the normal
-        counterpart of a row, its :meth:`reconstruct`, to the row: what each entry
-        adds to the score by being as it is and not as it would be in a normal row.
-        Entries that lower the score are negative.
+        Integrated gradients [1]_ of the score along the straight line from a normal
+        counterpart of the row to the row: what each entry adds to the score by being
+        as it is and not as it would be in a normal row. Entries that lower the score
+        are negative. The counterpart is the row's :meth:`reconstruct`; for images and
+        windows with the score "local", which goes by codes, it is the mean of the
+        most similar reference rows.
 
         Parameters
         ----------
@@ -255,7 +260,7 @@ class InferenceMixin:
         for rows, x in self._chunks(self._validate(X, reset=False)):
             own = self._own_references(rows, x)
             with torch.no_grad():
-                counterpart = self._reconstruct(self.net_.networks, x).mean(0)
+                counterpart = self._counterpart(x, own)
             change = x[0] - counterpart
             total = torch.zeros_like(change)
             for step in range(n_steps):
@@ -266,6 +271,14 @@ class InferenceMixin:
             contribution = (total / n_steps * change)[: len(rows)]
             contributions.append(contribution.cpu().double().numpy())
         return np.concatenate(contributions).reshape(np.shape(X))
+
+    def _counterpart(self, x, own):
+        """A normal row to compare each row with, scaled."""
+        score = self._scores["score"]
+        if isinstance(score, LocalScore) and self._kind == "maps":
+            parts = self._score_parts(self.net_.networks, x, score.part_names)
+            return score.nearest_rows(parts, own).view(x.shape[1:])
+        return self._reconstruct(self.net_.networks, x).mean(0)
 
     def _map(self, X, function):
         """Stack of what ``function(networks, x)`` returns, (n_members, n, ...)."""

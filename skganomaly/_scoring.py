@@ -8,6 +8,8 @@ like a network.
 All parts have shape (n_members, n_rows, width).
 """
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -198,18 +200,17 @@ class JointScore(_Score):
 class LocalScore(_Score):
     r"""How far a row is from its nearest reference rows, for where it is.
 
-    A row is looked at in several *views*: the joined parts of each member, and where
-    ``with_rows`` is set the scaled row itself. In each, one search among the
-    reference rows finds
+    Per member, one search among the joined parts of the reference rows finds
 
     - :math:`m(x)`, the mean distance to the 5 nearest;
     - :math:`d(x)`, that, or its geometric mean with the distance to the very nearest;
     - :math:`s(x)`, the mean of :math:`m` over the ``n_scale_neighbors`` nearest,
       which says what distance is usual there.
 
-    The score is the mean over the views of :math:`\ln (d(x) / s(x)^p)`, relative to
-    its median over the reference rows: 0 is a typical row, and 1 one that is e times
-    as far out.
+    The score is the mean over members of :math:`\ln (d(x) / s(x)^p)`, averaged, with
+    weight ``row_weight``, with :math:`\ln d(x)` among the standardised rows
+    themselves. Each logarithm is relative to the median over the reference rows: 0 is
+    a typical row, and 1 one that is e times as far out.
 
     A reference row leaves itself out of the search, both when it is fitted and
     whenever it is scored. So its score is that of a new row, and always the same.
@@ -218,8 +219,8 @@ class LocalScore(_Score):
     ----------
     part_names : tuple of str
         Parts whose joined vectors are compared.
-    with_rows : bool
-        Whether the part "row", the scaled row itself, is one more view.
+    row_weight : float
+        Weight of the rows themselves beside the members' mean; 0 for none.
     whiten : bool
         Whether to squash outlying values and whiten the joined vectors first.
     use_nearest : bool
@@ -230,28 +231,57 @@ class LocalScore(_Score):
         The power :math:`p`.
     """
 
-    def __init__(self, part_names, *, with_rows, whiten, **search_options):
-        super().__init__([*part_names, "row"] if with_rows else part_names)
-        self.options = {"with_rows": with_rows, "whiten": whiten, **search_options}
-        joined = [_Squash(), _Whitening()] if whiten else [_Standardise(scale=False)]
-        self.joined = _NeighborRatios(joined, **search_options)
+    def __init__(self, part_names, *, row_weight, whiten, exponent, **search_options):
+        super().__init__([*part_names, "row"])
+        self.row_weight = row_weight
+        self.whiten = whiten
+        self.joined = _NeighborRatios(
+            [_Squash(), _Whitening()] if whiten else [_Standardise(scale=False)],
+            exponent=exponent,
+            **search_options,
+        )
         self.rows = None
-        if with_rows:
-            self.rows = _NeighborRatios([_Standardise()], **search_options)
+        if row_weight:
+            self.rows = _NeighborRatios([_Standardise()], exponent=0, **search_options)
+        self._unfitted = partial(
+            LocalScore,
+            part_names,
+            row_weight=row_weight,
+            whiten=whiten,
+            exponent=exponent,
+            **search_options,
+        )
 
     def fit(self, parts):
         """Take the rows of ``parts`` as references."""
         self.joined.fit(self._joined(parts))
         if self.rows is not None:
             self.rows.fit(parts["row"])
+        else:
+            self._store(reference_rows=parts["row"][0])
         return self
 
     def forward(self, parts: dict, own: Tensor) -> Tensor:
         """Score rows, shape (n_rows,); ``own`` is a row's own reference, or -1."""
-        views = [self.joined(self._joined(parts), own)]
-        if self.rows is not None:
-            views.append(self.rows(parts["row"], own))
-        return torch.cat(views).mean(0)
+        score = self.joined(self._joined(parts), own).mean(0)
+        if self.rows is None:
+            return score
+        distance = self.rows(parts["row"], own)[0]
+        return (score + self.row_weight * distance) / (1 + self.row_weight)
+
+    def nearest_rows(self, parts, own):
+        """Mean of the nearest reference rows, over neighbours and members.
+
+        Only without ``row_weight``, where the rows are stored as they are.
+
+        Returns
+        -------
+        Tensor of shape (n_rows, n_features)
+            What the normal rows most like each row look like, scaled.
+        """
+        vectors = self.joined.transforms(self._joined(parts))
+        nearest = self.joined.neighbors(vectors, own)[:, :, :_N_NEIGHBORS]
+        return self.reference_rows[nearest].mean((0, 2))
 
     def reference_scores(self, parts):
         """Scores from fits without the rows, where these are few for their width.
@@ -261,9 +291,8 @@ class LocalScore(_Score):
         """
         n_rows, width = self.joined.references.shape[1:]
         plenty = n_rows >= _ROWS_PER_COLUMN * width
-        if plenty or not self.options["whiten"] or n_rows < 2 * _N_FOLDS:
+        if plenty or not self.whiten or n_rows < 2 * _N_FOLDS:
             return None
-        part_names = [name for name in self.part_names if name != "row"]
         # Shuffled, so that no fold is a season of ordered rows.
         shuffle = torch.Generator().manual_seed(0)
         folds = torch.randperm(n_rows, generator=shuffle) % _N_FOLDS
@@ -275,12 +304,11 @@ class LocalScore(_Score):
                 for chosen in (folds != fold, folds == fold)
             )
             new = torch.full((int((folds == fold).sum()),), -1)
-            scores.append(LocalScore(part_names, **self.options).fit(seen)(unseen, new))
+            scores.append(self._unfitted().fit(seen)(unseen, new))
         return torch.cat(scores)
 
     def _joined(self, parts):
-        names = [name for name in self.part_names if name != "row"]
-        return torch.cat([parts[name] for name in names], dim=2)
+        return torch.cat([parts[name] for name in self.part_names[:-1]], dim=2)
 
 
 class _NeighborRatios(_Fitted):
@@ -324,24 +352,29 @@ class _NeighborRatios(_Fitted):
 
     def _search(self, vectors, own):
         """Distance to the nearest, mean of the 5 nearest, and all neighbours."""
+        indices = self.neighbors(vectors, own)
         n_members, n_references, width = self.references.shape
-        with torch.no_grad():
-            products = aligned_product(vectors, self.references.mT)
-            squared = products.mul_(-2).add_(self.squared_norms)
-            place = own.clamp_min(0).expand(n_members, -1)[:, :, None]
-            itself = torch.where(own[:, None] >= 0, torch.inf, squared.gather(2, place))
-            squared.scatter_(2, place, itself)
-            # One less than there are, for the rows that leave themselves out.
-            n_neighbors = min(self.n_scale_neighbors, n_references - 1)
-            indices = squared.topk(n_neighbors, dim=2, largest=False).indices
-            offsets = torch.arange(n_members, device=own.device) * n_references
-            places = indices[:, :, :_N_NEIGHBORS] + offsets[:, None, None]
-        # The products only choose the neighbours: as a difference of large squares
-        # they are a poor measure of short distances.
-        neighbors = self.references.reshape(-1, width)[places]
-        squared = (vectors[:, :, None] - neighbors).square().sum(3)
+        offsets = torch.arange(n_members, device=own.device) * n_references
+        places = indices[:, :, :_N_NEIGHBORS] + offsets[:, None, None]
+        # The products that chose the neighbours are differences of large squares, a
+        # poor measure of short distances.
+        nearest = self.references.reshape(-1, width)[places]
+        squared = (vectors[:, :, None] - nearest).square().sum(3)
         distances = squared.clamp_min(_TINY).sqrt()
         return distances.amin(2), distances.mean(2), indices
+
+    @torch.no_grad()
+    def neighbors(self, vectors: Tensor, own: Tensor) -> Tensor:
+        """Indices of the nearest references but a row's own, nearest first."""
+        n_members, n_references, _ = self.references.shape
+        products = aligned_product(vectors, self.references.mT)
+        squared = products.mul_(-2).add_(self.squared_norms)
+        place = own.clamp_min(0).expand(n_members, -1)[:, :, None]
+        itself = torch.where(own[:, None] >= 0, torch.inf, squared.gather(2, place))
+        squared.scatter_(2, place, itself)
+        # One less than there are, for the rows that leave themselves out.
+        n_neighbors = min(self.n_scale_neighbors, n_references - 1)
+        return squared.topk(n_neighbors, dim=2, largest=False).indices
 
     def _ratios(self, nearest, mean, indices):
         """Distance for what is usual there, shape (n_members, n_rows)."""

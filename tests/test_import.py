@@ -86,7 +86,7 @@ ARROWS = {
     "_data": set(),
     "thresholds": {"_compat"},
     "architectures": {"_compat", "_networks"},
-    "_inference": {"_data", "thresholds"},
+    "_inference": {"_data", "_scoring", "thresholds"},
     "_base": {
         "_compat",
         "_data",

@@ -16,14 +16,14 @@ from skganomaly._scoring import (
 )
 
 ROWS = {
-    "with_rows": True,
+    "row_weight": 0.5,
     "whiten": True,
     "use_nearest": True,
     "n_scale_neighbors": 10,
     "exponent": 0.5,
 }
 MAPS = {
-    "with_rows": False,
+    "row_weight": 0.0,
     "whiten": False,
     "use_nearest": False,
     "n_scale_neighbors": 50,
@@ -158,12 +158,14 @@ def squash_and_whiten(references, rows):
 
 
 def views_of(references, rows, options):
-    """What is compared: the joined parts of each member, and perhaps the rows."""
-    for r, x in zip(join(references), join(rows), strict=True):
-        yield squash_and_whiten(r, x) if options["whiten"] else (r, x)
-    if options["with_rows"]:
+    """Vectors that are compared, with the power of the scale and the weight."""
+    members = list(zip(join(references), join(rows), strict=True))
+    for r, x in members:
+        compared = squash_and_whiten(r, x) if options["whiten"] else (r, x)
+        yield *compared, options["exponent"], 1 / len(members)
+    if options["row_weight"]:
         r, x = (parts["row"][0].double().numpy() for parts in (references, rows))
-        yield r / r.std(axis=0), x / r.std(axis=0)
+        yield r / r.std(axis=0), x / r.std(axis=0), 0, options["row_weight"]
 
 
 def neighbors_of(row, references, leave_out, n_neighbors):
@@ -178,8 +180,9 @@ def neighbors_of(row, references, leave_out, n_neighbors):
 
 def local_score(references, rows, own, options):
     """Distance to the nearest references for what is usual there."""
-    members = []
-    for r, x in views_of(references, rows, options):
+    logs, weights = [], []
+    for r, x, exponent, weight in views_of(references, rows, options):
+        weights.append(weight)
         of_references = [
             neighbors_of(row, r, i, options["n_scale_neighbors"])
             for i, row in enumerate(r)
@@ -187,14 +190,14 @@ def local_score(references, rows, own, options):
         usual = np.array([np.mean(d[:5]) for d, _ in of_references])
         floor = 0.05 * unit_of(usual)
 
-        def ratios(found, usual=usual, floor=floor):
+        def ratios(found, usual=usual, floor=floor, exponent=exponent):
             values = []
             for distances, order in found:
                 distance = np.mean(distances[:5])
                 if options["use_nearest"]:
                     distance = np.sqrt(distances[0] * distance)
                 scale = np.mean(usual[order]) + floor
-                values.append(distance / scale ** options["exponent"])
+                values.append(distance / scale**exponent)
             return np.array(values)
 
         unit = unit_of(ratios(of_references))
@@ -202,8 +205,8 @@ def local_score(references, rows, own, options):
             neighbors_of(row, r, i, options["n_scale_neighbors"])
             for row, i in zip(x, own, strict=True)
         ]
-        members.append(np.log(ratios(found) / unit + 1e-3))
-    return np.mean(members, axis=0)
+        logs.append(np.log(ratios(found) / unit + 1e-3))
+    return np.average(logs, axis=0, weights=weights)
 
 
 @pytest.mark.parametrize("n_references", [60, 61])
@@ -371,7 +374,7 @@ def test_reference_row_is_as_if_removed(options):
     new = score_rows(score, references)
     assert (own > new).all()
     views = [("joined", join_parts(references))]
-    if options["with_rows"]:
+    if options["row_weight"]:
         views.append(("rows", references["row"]))
     for name, vectors in views:
         view = getattr(score, name)
@@ -419,7 +422,7 @@ def gaussian(n_rows, width, seed):
     "make",
     [
         lambda: JointScore(["a", "b"]),
-        lambda: LocalScore(["a", "b"], **ROWS | {"with_rows": False}),
+        lambda: LocalScore(["a", "b"], **ROWS | {"row_weight": 0.0}),
     ],
     ids=["joint", "local"],
 )

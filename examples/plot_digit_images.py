@@ -45,11 +45,11 @@ print(f"unknown digits flagged: {flagged[unknown].mean():.1%}")
 # Looking inside
 # --------------
 #
-# The default networks carry an image through a wide code, of 100 numbers, and compare
-# codes. That finds the unknown digit, but even a four comes back much as it was, so
-# that the reconstruction shows little. To *see* what is unusual, train a second
-# detector whose code is too narrow to carry what training has not shown, and score the
-# reconstruction.
+# ``explain`` divides the score among the pixels: what does each add by being as it is
+# and not as it is in the most similar training images? The default networks carry an
+# image through a wide code, of 100 numbers, and compare codes; even a four comes back
+# much as it was. For a reconstruction that looks like what was learned, train a second
+# detector whose code is too narrow to carry what training has not shown.
 
 narrow = GANomalyDetector(
     latent_dim=8, max_steps=600, score_type="reconstruction", random_state=0
@@ -72,20 +72,16 @@ shown = np.concatenate(
 shown_images = images[test[shown]]
 wide_copies = detector.reconstruct(shown_images)
 narrow_copies = narrow.reconstruct(shown_images)
-heat = narrow.explain(shown_images)
-for d, image_score in zip(
-    digit[shown], narrow.anomaly_score(shown_images), strict=True
-):
-    print(f"digit {d}: reconstruction error {image_score:.2f} times the median")
+heat = detector.explain(shown_images)
+for d, added in zip(digit[shown], heat.sum(axis=(1, 2, 3)), strict=True):
+    print(f"digit {d}: scores {added:.2f} more than the training images most like it")
 
 # %%
 # The picture
 # -----------
 #
-# The wide code returns a four much as it was. The narrow one turns it into the
-# nearest thing it knows, and the heat map marks the pixels that this costs. The scores
-# on the right come from the wide code: what is best to look at need not be what is best
-# to decide with.
+# The narrow code turns a four into the nearest thing it knows. The heat map marks the
+# strokes that make a four no six and no nine.
 
 BLUE, ORANGE = "#0072B2", "#D55E00"
 
@@ -111,7 +107,7 @@ for panels, (label, (pictures, style)) in zip(
 for panel, row in zip(axes[0], shown, strict=True):
     panel.set_title("unknown" if unknown[row] else "known", fontsize=10)
 bar = gallery.colorbar(drawn, ax=axes, location="bottom", shrink=0.6, aspect=40)
-bar.set_label("explain: added to the score of the narrow code")
+bar.set_label("explain: added to the score")
 
 panel = chart.subplots()
 bins = np.linspace(scores.min(), scores.max(), 32)
@@ -130,7 +126,7 @@ panel.axvline(detector.threshold_, color="black", linestyle="--", label="thresho
 panel.set(
     xlabel="anomaly score",
     ylabel="test images",
-    title="Scores of test images (wide code)",
+    title="Scores of test images",
 )
 panel.margins(y=0.25)
 panel.legend(frameon=False, loc="upper left")

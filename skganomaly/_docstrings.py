@@ -41,8 +41,7 @@ _SHARED = {
         Number of training rows, drawn at random, that scores are relative to. It
         bounds the time to score a row and the memory of "local", about
         ``4 * (n_features + n_members * width)`` bytes a reference, where `width` is
-        at most ``2 * n_features + 2 * latent_dim`` for plain rows and ``latent_dim``
-        otherwise.
+        ``n_features + 2 * latent_dim`` for plain rows and ``latent_dim`` otherwise.
     contamination : "auto" or float in (0, 0.5], default="auto"
         A number is the share of the *training* rows that are anomalies: exactly that
         share of them is flagged. "auto" believes the training rows to be normal and

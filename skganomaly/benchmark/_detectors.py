@@ -307,11 +307,12 @@ def get_detectors(names=None):
     Parameters
     ----------
     names : sequence of str or None, default=None
-        Which ones, upper and lower case alike. By default all: GANomaly, Autoencoder,
+        Which ones, upper and lower case alike. By default GANomaly, Autoencoder,
         GANomaly-paper (the published recipe), kNN and kNN-minmax (mean distance to the
         5 nearest rows on standardised or min-max scaled columns), LOF, OneClassSVM and
         IForest on standardised columns, and when PyOD is installed its PyOD-KNN and
-        PyOD-AE on standardised columns.
+        PyOD-AE on standardised columns. GANomaly-latent, the published score on the
+        networks of GANomaly, is there by name only.
 
     Returns
     -------
@@ -335,7 +336,7 @@ def get_detectors(names=None):
         if not name.startswith("PyOD") or importlib.util.find_spec("pyod")
     }
     if names is None:
-        names = list(factories)
+        names = [name for name in factories if name not in _BY_NAME_ONLY]
     known = {name.lower(): name for name in factories}
     unknown = [name for name in names if name.lower() not in known]
     if unknown:
@@ -357,6 +358,12 @@ def _ganomaly_paper():
     from .. import GANomalyDetector
 
     return GANomalyDetector.from_paper()
+
+
+def _ganomaly_latent():
+    from .. import GANomalyDetector
+
+    return GANomalyDetector(score_type="latent")
 
 
 def _autoencoder():
@@ -399,6 +406,7 @@ def _pyod_autoencoder():
 
 _FACTORIES = {
     "GANomaly": _ganomaly,
+    "GANomaly-latent": _ganomaly_latent,
     "Autoencoder": _autoencoder,
     "GANomaly-paper": _ganomaly_paper,
     "kNN": _knn,
@@ -409,6 +417,9 @@ _FACTORIES = {
     "PyOD-KNN": _pyod_knn,
     "PyOD-AE": _pyod_autoencoder,
 }
+
+
+_BY_NAME_ONLY = ("GANomaly-latent",)
 
 
 def _last_step(estimator):

@@ -215,7 +215,7 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
 
     @abstractmethod
     def _reconstruct(self, networks, x):
-        """Return the normal counterpart of rows ``x``, shaped like them."""
+        """Return what the generator makes of rows ``x``, shaped like them."""
 
     # Fitting.
 
@@ -353,8 +353,8 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
     def _resolve_max_steps(self, n_rows):
         if self.max_steps != "auto":
             return self.max_steps
-        passes = round(20 * n_rows / min(self.batch_size, n_rows))
-        return int(np.clip(passes, 50, self._max_steps[self._kind]))
+        twenty_passes = round(20 * n_rows / min(self.batch_size, n_rows))
+        return int(np.clip(twenty_passes, 50, self._max_steps[self._kind]))
 
     def _hold_out(self, X, generator):
         """Training rows and, if any are asked for, held-out rows."""
@@ -452,10 +452,7 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        for network in self.net_.networks.values():
-            network.eval()
-            network.zero_grad()
-            network.requires_grad_(False)
+        self.net_.finish()
 
     def _fit_scores(self, X_train, X_held_out, generator):
         """Fit the scores on reference rows, then score rows new to them."""
@@ -568,9 +565,9 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
         for name, arrays in weights.items():
             tensors = {k: torch.from_numpy(np.array(v)) for k, v in arrays.items()}
             networks[name].load_state_dict(tensors)
-            networks[name].eval().requires_grad_(False)
         options = {"max_steps": self.n_iter_, "device": str(self.device_), "verbose": 0}
         self.net_ = AdversarialNet(networks, self._objective(), **options).initialize()
+        self.net_.finish()
 
 
 def _join_chunks(chunks):

@@ -165,6 +165,14 @@ class AdversarialNet(NeuralNet):
             self.history.record_batch(name, value)
         return {"loss": torch.tensor(sum(losses.values()))}
 
+    def finish(self):
+        """Freeze the networks for scoring, and let go of what only training needs."""
+        for network in self.networks.values():
+            network.eval().requires_grad_(False)
+            network.zero_grad()
+        for name in self._optimizers:
+            getattr(self, name + "_").state.clear()
+
     def _update(self, rows):
         """One step of both networks; returns the names and values of all losses."""
         self._set_learning_rate()

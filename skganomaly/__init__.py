@@ -1,7 +1,28 @@
 """GAN-based anomaly detection as scikit-learn estimators."""
 
-from ._autoencoder import AutoencoderDetector
-from ._ganomaly import GANomalyDetector
+import importlib
+from typing import TYPE_CHECKING
+
 from ._version import __version__
 
+if TYPE_CHECKING:
+    from ._autoencoder import AutoencoderDetector
+    from ._ganomaly import GANomalyDetector
+
 __all__ = ["AutoencoderDetector", "GANomalyDetector", "__version__"]
+
+_MODULES = {"AutoencoderDetector": "_autoencoder", "GANomalyDetector": "_ganomaly"}
+
+
+def __getattr__(name):
+    # The detectors import torch, which takes seconds; data sets and thresholds do
+    # without it.
+    if name in _MODULES:
+        value = getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -88,7 +88,7 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
             "whiten": True,
             "use_nearest": True,
             "n_scale_neighbors": 10,
-            "exponent": 0.3,
+            "exponent": 0.5,
         },
         "maps": {
             "row_weight": 0.0,

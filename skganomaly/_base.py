@@ -60,7 +60,7 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
     _local_parts = {}
 
     # What "auto" stands for, by whether rows are plain or have axes of their own.
-    # The evidence is in the accuracy page of the documentation.
+    # Chosen by the protocols on the accuracy page of the documentation.
     _defaults = {
         "rows": {
             "architecture": "mlp",
@@ -74,14 +74,14 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
         "maps": {
             "architecture": "conv",
             "scaler": "channel",
-            "n_members": 1,
+            "n_members": 2,
             "input_noise": 0.0,
             "score_type": "local",
             "learning_rate_schedule": "constant",
             "beta_1": 0.5,
         },
     }
-    _max_steps = {"rows": 600, "maps": 250}
+    _max_steps = {"rows": 600, "maps": 300}
     _local_options = {
         "rows": {
             "row_weight": 0.5,

@@ -29,7 +29,7 @@ _SHARED = {
         and "channel" otherwise. Scaled values are clipped at 1e5.
     n_members : int or "auto", default="auto"
         Networks trained side by side as one batched network, whose scores are
-        averaged against the luck of a single seed. "auto" is 4 for plain rows and 1
+        averaged against the luck of a single seed. "auto" is 4 for plain rows and 2
         otherwise.
     input_noise : float, list of float or "auto", default="auto"
         Standard deviation of Gaussian noise on the generator's input during training,
@@ -69,7 +69,7 @@ _SHARED = {
     "training_parameters": """
     max_steps : int or "auto", default="auto"
         Optimiser steps. "auto" is 20 passes over the rows, but at least 50 steps and
-        at most 600 for plain rows and 250 otherwise. More steps on few rows make the
+        at most 600 for plain rows and 300 otherwise. More steps on few rows make the
         networks memorise them.
     batch_size : int, default=64
         Rows of a mini-batch; all rows if there are fewer.

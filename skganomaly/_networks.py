@@ -321,10 +321,10 @@ def initialize_layers(network, generator, *, normal_std=None):
     generator : torch.Generator
         Source of randomness; the process-wide generator is not used.
     normal_std : float or None, default=None
-        Standard deviation of zero-mean Gaussian weights, with zero biases and
-        batch normalisation scales around one, as is customary for convolutional
-        GANs [1]_. None draws weights and biases uniformly within
-        :math:`\pm 1 / \sqrt{n_{in}}`, torch's own default.
+        Standard deviation of zero-mean Gaussian weights of convolutions, with zero
+        biases, and of batch normalisation scales around one, as is customary for
+        convolutional GANs [1]_. Other layers, and all with None, draw weights and
+        biases uniformly within :math:`\pm 1 / \sqrt{n_{in}}`, torch's own default.
 
     References
     ----------
@@ -339,7 +339,7 @@ def initialize_layers(network, generator, *, normal_std=None):
                 if normal_std is not None and layer.affine:
                     layer.weight.normal_(1.0, normal_std, generator=generator)
             elif isinstance(layer, (nn.Linear, *_CONVOLUTIONS, *_TRANSPOSED)):
-                if normal_std is not None:
+                if normal_std is not None and not isinstance(layer, nn.Linear):
                     layer.weight.normal_(0.0, normal_std, generator=generator)
                     if layer.bias is not None:
                         layer.bias.zero_()

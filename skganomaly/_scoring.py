@@ -65,7 +65,7 @@ def _positive_median(values: Tensor) -> Tensor:
 
 def shrinkage_for(n_rows, width):
     """Share of the correlations to give up, more where rows are few for the width."""
-    return max(_MIN_SHRINKAGE, width / (width + n_rows))
+    return max(_MIN_SHRINKAGE, 4 * width / (4 * width + n_rows))
 
 
 class _Fitted(nn.Module):
@@ -430,7 +430,7 @@ class _Whitening(_Fitted):
     r"""Make the columns of each member uncorrelated, with unit scale.
 
     The covariance :math:`S` is shrunk to its diagonal, :math:`C = (1-a) S + a D`, by
-    the share :math:`a = p / (p + n)` for :math:`n` rows of :math:`p` columns, which
+    the share :math:`a = 4p / (4p + n)` for :math:`n` rows of :math:`p` columns, which
     keeps the distances of the rows it was fitted on from being much shorter than
     those of new ones. With :math:`C = L L^T`, a row :math:`u` becomes
     :math:`L^{-1} (u - \mu)`.

@@ -472,11 +472,14 @@ def test_uniform_weights_follow_the_number_of_inputs():
 
 
 def test_gaussian_weights_are_those_of_dcgan():
-    """Zero biases, weights of the given deviation, normalisation around one."""
+    """Convolutions of the given deviation without bias, normalisation around one."""
     network = seeded(lambda: ConvNet(base_channels=16).encoder((2, 32, 32), 20))
     initialize_layers(network, torch.Generator().manual_seed(0), normal_std=0.02)
     for layer in network.requires_grad_(False):
-        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+        if isinstance(layer, nn.Linear):
+            bound = layer.in_features**-0.5
+            assert 0.95 * bound < float(layer.weight.abs().max()) <= bound
+        elif isinstance(layer, nn.Conv2d):
             assert abs(float(layer.weight.std()) - 0.02) < 0.004
             assert abs(float(layer.weight.mean())) < 0.004
             assert_array_equal(layer.bias.detach(), np.zeros(len(layer.bias)))

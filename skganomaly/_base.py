@@ -95,7 +95,7 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
             "whiten": False,
             "use_nearest": False,
             "n_scale_neighbors": 50,
-            "exponent": 0.75,
+            "exponent": 0.85,
         },
     }
     _parameter_constraints = {

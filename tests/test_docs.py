@@ -228,15 +228,17 @@ def _code_blocks(path):
 README = ROOT / "README.rst"
 
 
-def test_readme_runs(tmp_path, monkeypatch, capsys):
-    """The code in README runs from top to bottom in one namespace, on its own."""
+@pytest.mark.parametrize("page", ["README.rst", "docs/user_guide.rst"])
+def test_code_of_pages_runs(page, tmp_path, monkeypatch, capsys):
+    """The code of a page runs from top to bottom in one namespace, on its own."""
     monkeypatch.chdir(tmp_path)
-    blocks = _code_blocks(README)
-    assert blocks, "README.rst shows no Python code"
-    namespace = {"__name__": "readme"}
+    path = ROOT / page
+    blocks = _code_blocks(path)
+    assert blocks, f"{page} shows no Python code"
+    namespace = {"__name__": "page"}
     for line, code in blocks:
         padded = "\n" * (line - 1) + code
-        exec(compile(padded, str(README), "exec"), namespace)
+        exec(compile(padded, str(path), "exec"), namespace)
     assert {"AutoencoderDetector", "GANomalyDetector"} & set(namespace)
 
 

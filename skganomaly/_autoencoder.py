@@ -47,7 +47,8 @@ class AutoencoderDetector(BaseGANDetector):
 
         - "local": the distance to the nearest reference rows in the space of the
           residual :math:`x - x'` and the code :math:`z` (of the code alone for
-          images), relative to what is usual there;
+          images), relative to what is usual there; for plain rows, with the distance
+          of the row itself beside it;
         - "joint": squared Mahalanobis distance of residual and code together;
         - "reconstruction": :math:`\lVert x - x' \rVert^2`, the classical score.
 

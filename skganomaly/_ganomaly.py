@@ -119,7 +119,8 @@ class GANomalyDetector(BaseGANDetector):
 
         - "local": the distance to the nearest reference rows in the space of the
           residuals :math:`x - x'` and :math:`z - z'` and the code :math:`z` (of the
-          code alone for images), relative to what is usual there;
+          code alone for images), relative to what is usual there; for plain rows,
+          with the distance of the row itself beside it;
         - "joint": squared Mahalanobis distance of residuals, discriminator features
           and code together;
         - "latent": :math:`\lVert z - z' \rVert^2`, the published score;

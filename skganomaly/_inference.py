@@ -223,8 +223,8 @@ class InferenceMixin:
             networks tend to make normal rows of others, most visibly with a narrow
             ``latent_dim``.
         """
-        counterparts = self._map(X, self._reconstruct).mean(axis=0)
-        return self.scaler_.inverse_transform(counterparts).reshape(np.shape(X))
+        scaled = self._map(X, self._reconstruct).mean(axis=0)
+        return self.scaler_.inverse_transform(scaled).reshape(np.shape(X))
 
     def explain(self, X, *, n_steps=16):
         """Contribution of each feature or pixel to the score.

@@ -180,7 +180,6 @@ def _concatenated(layers):
         momentum=first.momentum,
         affine=first.affine,
         track_running_stats=first.track_running_stats,
-        device="meta" if _on_meta(first) else None,
     )
     _concatenate_tensors(layer, layers)
     return layer
@@ -208,20 +207,13 @@ def _grouped(layers):
         device="meta",
         **options,
     )
-    if not _on_meta(first):
-        layer.to_empty(device=first.weight.device)
+    layer.to_empty(device=first.weight.device)
     _concatenate_tensors(layer, layers)
     return layer
 
 
-def _on_meta(layer):
-    return any(tensor.is_meta for tensor in layer.state_dict().values())
-
-
 def _concatenate_tensors(layer, layers):
     """Fill ``layer`` with the parameters and buffers of ``layers``, on axis 0."""
-    if _on_meta(layers[0]):
-        return
     states = [member.state_dict() for member in layers]
     layer.load_state_dict(
         {

@@ -43,10 +43,11 @@ class InferenceMixin:
         with torch.inference_mode():
             return self._score_parts(self.net_.networks, x, names)
 
-    def _own_references(self, rows, x):
+    def _own_references(self, rows, x, name="score"):
         """For each row of a chunk, the reference that is the same row, or -1."""
         own = torch.full((x.shape[1],), -1)
-        own[: len(rows)] = torch.from_numpy(self._references.find(row_keys(rows)))
+        if self._scores[name].searches:
+            own[: len(rows)] = torch.from_numpy(self._references.find(row_keys(rows)))
         return own.to(self.device_)
 
     def _score_tensor(self, x, own, name="score"):
@@ -57,7 +58,7 @@ class InferenceMixin:
         """Anomaly scores of validated rows, by the score or by one part alone."""
         scores = []
         for rows, x in self._chunks(X):
-            own = self._own_references(rows, x)
+            own = self._own_references(rows, x, name)
             with torch.inference_mode():
                 values = self._score_tensor(x, own, name)
             scores.append(values[: len(rows)].cpu().numpy())

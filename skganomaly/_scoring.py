@@ -86,6 +86,10 @@ class _Score(_Fitted):
         The parts it looks at.
     """
 
+    # Whether rows are searched for among the references, and so have to know which
+    # of these they are themselves.
+    searches = False
+
     def __init__(self, part_names):
         super().__init__()
         self.part_names = tuple(part_names)
@@ -230,6 +234,8 @@ class LocalScore(_Score):
     exponent : float
         The power :math:`p`.
     """
+
+    searches = True
 
     def __init__(self, part_names, *, row_weight, whiten, exponent, **search_options):
         super().__init__([*part_names, "row"])

@@ -6,12 +6,22 @@ from typing import TYPE_CHECKING
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from ._anogan import AnoGANDetector
     from ._autoencoder import AutoencoderDetector
     from ._ganomaly import GANomalyDetector
 
-__all__ = ["AutoencoderDetector", "GANomalyDetector", "__version__"]
+__all__ = [
+    "AnoGANDetector",
+    "AutoencoderDetector",
+    "GANomalyDetector",
+    "__version__",
+]
 
-_MODULES = {"AutoencoderDetector": "_autoencoder", "GANomalyDetector": "_ganomaly"}
+_MODULES = {
+    "AnoGANDetector": "_anogan",
+    "AutoencoderDetector": "_autoencoder",
+    "GANomalyDetector": "_ganomaly",
+}
 
 
 def __getattr__(name):

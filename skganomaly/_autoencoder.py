@@ -154,6 +154,9 @@ class AutoencoderDetector(BaseGANDetector):
             parts["reconstruction"] = (x - generator.decoder(code)).flatten(2)
         return {name: parts[name] for name in names}
 
+    def _decode(self, networks, codes):
+        return networks["generator"].decoder(codes)
+
     def _encode(self, networks, x):
         return networks["generator"].encoder(x)
 

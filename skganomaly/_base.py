@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 from ._compat import HasMethods, Interval, StrOptions, _fit_context
@@ -20,14 +19,22 @@ from ._data import (
     RowDataset,
     RowIndex,
     TensorBatches,
+    draw_seed,
     resolve_device,
     resolve_input_shape,
     row_keys,
 )
+from ._health import HealthRecord, last_losses
 from ._inference import InferenceMixin
 from ._networks import build_members
-from ._scoring import JointScore, LocalScore, PartScore, part_magnitudes
-from ._training import AdversarialNet, ProgressBar
+from ._scoring import (
+    CodeDistribution,
+    JointScore,
+    LocalScore,
+    PartScore,
+    part_magnitudes,
+)
+from ._training import AdversarialNet, DiscriminatorRestart, ProgressBar
 from .architectures import MLP, ConvNet
 from .thresholds import QuantileThreshold, _fit_threshold
 
@@ -54,6 +61,10 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
     reconstructions (``_encode``, ``_reconstruct``), and what "auto" stands for in
     parameters of its own (``_defaults``).
     """
+
+    # Learned, but nobody else's business; "_restarts" and "_diversity" only until they
+    # are reported.
+    _private_state = ("_scores", "_references", "_restarts", "_diversity")
 
     # Names of all score parts, and of those that the local score looks at.
     _part_names = ()
@@ -210,6 +221,10 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
         """
 
     @abstractmethod
+    def _decode(self, networks, codes):
+        """Return what the generator makes of codes, (n_members, n, *input_shape)."""
+
+    @abstractmethod
     def _encode(self, networks, x):
         """Return the codes of rows ``x``, (n_members, n, latent_dim)."""
 
@@ -263,29 +278,21 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
     def _reset(self):
         """Forget everything that was learned."""
         for name in list(vars(self)):
-            if name.endswith("_") or name in ("_scores", "_references"):
+            if name.endswith("_") or name in self._private_state:
                 delattr(self, name)
 
     def _fit(self, X):
         X = self._validate(X, reset=True)
         self.device_ = resolve_device(self.device)
         self._resolve_architecture()
-        generator = torch.Generator().manual_seed(self._seed())
+        generator = torch.Generator().manual_seed(draw_seed(self.random_state))
 
         X_train, X_held_out = self._hold_out(X, generator)
         self.scaler_ = FeatureScaler(self._auto("scaler"), self.input_shape_)
         self.scaler_.fit(X_train)
-        networks = self._new_networks(generator)
-        self.net_ = self._new_net(networks, len(X_train), generator)
-        self._train(X_train)
+        self._train(X_train, generator)
         self._fit_scores(X_train, X_held_out, generator)
         self._fit_threshold(X)
-
-    def _seed(self):
-        if self.random_state is None:
-            # Drawing it from NumPy's global generator would change that one's state.
-            return int(np.random.SeedSequence().generate_state(1)[0])
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _validate(self, X, *, reset):
         """Check ``X`` and return it as one row of float64 or float32 per sample."""
@@ -341,7 +348,7 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
                 "width) or (channels, length)."
             )
         if isinstance(architecture, str):
-            self.architecture_ = _ARCHITECTURES[architecture][self._kind]()
+            self.architecture_ = self._named_architecture(architecture)
         else:
             self.architecture_ = copy.deepcopy(architecture)
         self.latent_dim_ = self.latent_dim
@@ -350,9 +357,12 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
             self.latent_dim_ = min(self.n_features_in_, 256) if plain else 100
         self.n_members_ = self._auto("n_members")
 
-    def _resolve_max_steps(self, n_rows):
-        if self.max_steps != "auto":
-            return self.max_steps
+    def _named_architecture(self, name):
+        return _ARCHITECTURES[name][self._kind]()
+
+    def _resolve_max_steps(self, n_rows, name="max_steps"):
+        if getattr(self, name) != "auto":
+            return getattr(self, name)
         twenty_passes = round(20 * n_rows / min(self.batch_size, n_rows))
         return int(np.clip(twenty_passes, 50, self._max_steps[self._kind]))
 
@@ -376,22 +386,25 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
 
     def _new_networks(self, generator):
         """Networks of all members with freshly drawn weights, on the device."""
-        initialize = getattr(self.architecture_, "initialize", None)
-        networks = self._build_networks(
-            lambda factory: build_members(
-                factory, self.n_members_, generator, initialize
-            )
-        )
+        networks = self._build_networks(self._builder(generator))
         return {name: network.to(self.device_) for name, network in networks.items()}
 
-    def _new_net(self, networks, n_rows, generator):
+    def _builder(self, generator):
+        """What calls a factory once per member and stacks the networks it returns."""
+        initialize = getattr(self.architecture_, "initialize", None)
+        return lambda factory: build_members(
+            factory, self.n_members_, generator, initialize
+        )
+
+    def _new_net(
+        self, networks, objective, n_rows, max_steps, generator, callbacks=(), **options
+    ):
         """The skorch net around the networks, initialised and not yet trained."""
-        max_steps = self._resolve_max_steps(n_rows)
-        batch_size = min(self.batch_size, n_rows)
-        per_epoch = TensorBatches.steps_per_epoch(n_rows, batch_size)
-        callbacks = list(copy.deepcopy(self.callbacks) or ())
+        callbacks = list(callbacks)
         if self.verbose:
             callbacks.append(ProgressBar(type(self).__name__))
+        batch_size = min(self.batch_size, n_rows)
+        per_epoch = TensorBatches.steps_per_epoch(n_rows, batch_size)
         options = {
             "lr": self.learning_rate,
             "batch_size": batch_size,
@@ -400,23 +413,26 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
             "device": str(self.device_),
             "verbose": 0,
             "schedule": self._auto("learning_rate_schedule"),
-            "noise": self._noise_scale(),
-            "noise_generator": torch.Generator(self.device_).manual_seed(
-                int(torch.randint(2**62, (), generator=generator))
-            ),
+            "noise_generator": self._device_generator(generator),
             "iterator_train": TensorBatches,
             "iterator_train__n_members": self.n_members_,
             "iterator_train__max_steps": max_steps,
             "iterator_train__generator": generator,
+            **options,
         }
         net_params = dict(self.net_params or {})
         if "optimizer" not in net_params:
             options["optimizer__betas"] = (self._auto("beta_1"), 0.999)
             options["optimizer__fused"] = self.device_.type in ("cpu", "cuda")
         net = AdversarialNet(
-            networks, self._objective(), max_steps=max_steps, **options | net_params
+            networks, objective, max_steps=max_steps, **options | net_params
         )
         return net.initialize()
+
+    def _device_generator(self, generator):
+        """A generator of random numbers on the device, seeded by the one given."""
+        seed = int(torch.randint(2**62, (), generator=generator))
+        return torch.Generator(self.device_).manual_seed(seed)
 
     def _noise_scale(self):
         """Standard deviation of each member's input noise, or None for no noise."""
@@ -432,27 +448,62 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
         scale = torch.from_numpy(np.resize(levels, self.n_members_)).float()
         return scale.view(-1, 1, *[1] * len(self.input_shape_)).to(self.device_)
 
-    def _train(self, X):
-        dataset = RowDataset(X, self.scaler_, self.device_)
+    def _train(self, X, generator):
+        """Build the networks and train them."""
+        self.n_iter_, self.history_, self._restarts = 0, [], []
+        self.net_ = self._new_net(
+            self._new_networks(generator),
+            self._objective(),
+            len(X),
+            self._resolve_max_steps(len(X)),
+            generator,
+            noise=self._noise_scale(),
+            callbacks=[*self._own_callbacks(generator), *self._user_callbacks()],
+        )
+        self._run(self.net_, X)
+
+    def _own_callbacks(self, generator):
+        """Callbacks that the method itself needs."""
+        return []
+
+    def _user_callbacks(self):
+        return copy.deepcopy(self.callbacks) or ()
+
+    def _run(self, net, X, label="Training"):
+        """Train an initialised net, record how it went, and freeze its networks."""
         # Already initialised, so that the networks keep their seeded weights.
-        self.net_.partial_fit(dataset)
-        steps, asked = self.net_.n_steps_, self.net_.max_steps
-        self.n_iter_ = steps
-        self.history_ = [
-            {k: v for k, v in row.items() if k not in ("batches", "train_batch_count")}
-            for row in self.net_.history
-        ]
-        if steps < asked and not self.net_.stopped_by_callback_:
+        try:
+            net.partial_fit(RowDataset(X, self.scaler_, self.device_))
+        finally:
+            # skorch tells its callbacks nothing of a training that failed.
+            for _, callback in net.callbacks_:
+                if isinstance(callback, ProgressBar):
+                    callback.close()
+        steps, asked = net.n_steps_, net.max_steps
+        for row in net.history:
+            kept = {
+                k: v
+                for k, v in row.items()
+                if k not in ("batches", "train_batch_count")
+            }
+            kept["epoch"] = len(self.history_) + 1
+            kept["n_steps"] += self.n_iter_
+            self.history_.append(kept)
+        self.n_iter_ += steps
+        for _, callback in net.callbacks_:
+            if isinstance(callback, DiscriminatorRestart):
+                self._restarts += callback.restarts_
+        if steps < asked and not net.stopped_by_callback_:
             if not steps:
                 raise KeyboardInterrupt
             warnings.warn(
-                f"Training was interrupted after {steps} of {asked} steps; the "
+                f"{label} was interrupted after {steps} of {asked} steps; the "
                 "detector is fitted on what was done. Fit again for the whole "
                 "training.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
-        self.net_.finish()
+        net.finish()
 
     def _fit_scores(self, X_train, X_held_out, generator):
         """Fit the scores on reference rows, then score rows new to them."""
@@ -462,18 +513,18 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
             X_train = X_train[np.sort(chosen.numpy())]
         self.score_type_ = self._auto("score_type")
         self._scores = self._new_scores()
-        score = self._scores["score"]
-        keys, parts, magnitudes = [], [], []
+        score, record = self._scores["score"], HealthRecord()
+        keys, chunks, magnitudes = [], [], []
         for rows, x in self._chunks(X_train):
-            chunk = self._parts(x, {*self._part_names, *score.part_names})
-            chunk = {name: part[:, : len(rows)].cpu() for name, part in chunk.items()}
+            padded = self._parts(x, {*self._part_names, *score.part_names, "row"})
+            chunk = {name: part[:, : len(rows)].cpu() for name, part in padded.items()}
             keys.append(row_keys(rows))
-            parts.append({name: chunk[name] for name in score.part_names})
+            chunks.append({name: padded[name].cpu() for name in score.part_names})
             magnitudes.append(
                 {name: part_magnitudes(chunk[name]) for name in self._part_names}
             )
-        self._references = RowIndex(np.concatenate(keys))
-        parts, magnitudes = _join_chunks(parts), _join_chunks(magnitudes)
+            record.update(chunk["row"][0], chunk["reconstruction"], chunk["code"])
+        magnitudes = _join_chunks(magnitudes, keys)
         if not all(torch.isfinite(m).all() for m in magnitudes.values()):
             raise FloatingPointError(
                 "Training diverged: the trained networks give values that are not "
@@ -481,29 +532,67 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
             )
         for name, magnitude in magnitudes.items():
             self._scores[name].fit_magnitudes(magnitude)
+        parts = _join_chunks(chunks, keys)
         score.fit(parts)
+        self._scores["codes"].fit(*record.code_moments())
+        self._references = RowIndex(np.concatenate(keys))
         reference_scores = None
         if X_held_out is None:
             reference_scores = score.reference_scores(parts)
         self._scores.to(self.device_)
-        if reference_scores is None:
-            reference_scores = self._anomaly_scores(
-                X_train if X_held_out is None else X_held_out
-            )
+        if X_held_out is not None:
+            reference_scores = self._anomaly_scores(X_held_out)
+        elif reference_scores is None:
+            reference_scores = self._score_chunks(chunks, keys)
         self.reference_scores_ = np.sort(np.asarray(reference_scores, dtype=np.float64))
+        self._report(record)
+
+    def _score_chunks(self, chunks, keys):
+        """Scores of the reference rows from their parts, as :meth:`predict` has them.
+
+        Their parts are at hand, and finding them again may take a search.
+        """
+        scores = []
+        for padded, own_keys in zip(chunks, keys, strict=True):
+            parts = {name: part.to(self.device_) for name, part in padded.items()}
+            own = self._own_references(own_keys, next(iter(parts.values())).shape[1])
+            with torch.inference_mode():
+                values = self._scores["score"](parts, own)
+            scores.append(values[: len(own_keys)].cpu().numpy())
+        return np.concatenate(scores)
+
+    def _report(self, record):
+        """Say how the training went, and warn of what went wrong."""
+        self.training_report_ = {
+            "losses": last_losses(self.history_),
+            **record.report(),
+            "restarts": self._restarts,
+        }
+        del self._restarts
+        problems = self._problems(self.training_report_)
+        self.training_report_["problems"] = problems
+        for problem in problems:
+            warnings.warn(problem, ConvergenceWarning, stacklevel=5)
+
+    def _problems(self, report):
+        """What went wrong with the training, in words."""
+        return []
 
     def _new_scores(self):
         """The unfitted score and, for each part, its score alone."""
         scores = {name: PartScore(name) for name in self._part_names}
+        scores["score"] = self._new_score()
+        scores["codes"] = CodeDistribution()
+        return torch.nn.ModuleDict(scores)
+
+    def _new_score(self):
         if self.score_type_ == "local":
-            scores["score"] = LocalScore(
+            return LocalScore(
                 self._local_parts[self._kind], **self._local_options[self._kind]
             )
-        elif self.score_type_ == "joint":
-            scores["score"] = JointScore(self._part_names)
-        else:
-            scores["score"] = PartScore(self.score_type_)
-        return torch.nn.ModuleDict(scores)
+        if self.score_type_ == "joint":
+            return JointScore(self._part_names)
+        return PartScore(self.score_type_)
 
     def _fit_threshold(self, X):
         rate, scores = self.false_alarm_rate, self.reference_scores_
@@ -570,6 +659,11 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
         self.net_.finish()
 
 
-def _join_chunks(chunks):
-    """Join dicts of tensors along their row axis."""
-    return {name: torch.cat([c[name] for c in chunks], dim=1) for name in chunks[0]}
+def _join_chunks(chunks, keys):
+    """Join dicts of tensors along their row axis, without what pads them."""
+    return {
+        name: torch.cat(
+            [c[name][:, : len(k)] for c, k in zip(chunks, keys, strict=True)], dim=1
+        )
+        for name in chunks[0]
+    }

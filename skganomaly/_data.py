@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import torch
+from sklearn.utils import check_random_state
 from torch.utils.data import Dataset
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "RowDataset",
     "RowIndex",
     "TensorBatches",
+    "draw_seed",
     "resolve_device",
     "resolve_input_shape",
     "row_keys",
@@ -29,6 +31,14 @@ _CLIP_UNSCALED = 1e15
 
 # Mini-batches that skorch sees as one.
 _CHUNK_STEPS = 25
+
+
+def draw_seed(random_state):
+    """Turn scikit-learn's ``random_state`` into one seed."""
+    if random_state is None:
+        # Drawing it from NumPy's global generator would change that one's state.
+        return int(np.random.SeedSequence().generate_state(1)[0])
+    return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 def resolve_device(device, *, fallback=False):

@@ -114,6 +114,13 @@ _SHARED = {
         For each epoch its mean losses, duration and the optimiser steps done so far.
     n_iter_ : int
         Optimiser steps taken.
+    training_report_ : dict
+        How the training went, in plain numbers: "losses", the last of each;
+        "diversity", for each member the variance of what its generator makes as a
+        share of that of the training rows; "latent_usage", the share of the latent
+        directions that codes vary in; "unreachable", the share of training rows whose
+        squared residual is above half of the variance; "restarts", with a reason
+        each; and "problems", a list of words, empty if all went well.
     input_shape_ : tuple of int
         Shape of one row as the networks see it.
     latent_dim_, n_members_ : int

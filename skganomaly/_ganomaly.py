@@ -1,18 +1,21 @@
 """GANomaly: an encoder-decoder-encoder generator trained against a discriminator."""
 
-from numbers import Real
+from numbers import Integral, Real
 
+import torch
 from torch import nn
 
 from ._base import BaseGANDetector
 from ._compat import Interval, StrOptions
 from ._docstrings import share_docs
+from ._health import certainty
 from ._losses import (
     absolute_error,
     discriminator_cross_entropy,
     generator_cross_entropy,
     squared_error,
 )
+from ._training import DiscriminatorRestart
 
 __all__ = ["GANomalyDetector"]
 
@@ -128,6 +131,9 @@ class GANomalyDetector(BaseGANDetector):
         - "features": :math:`\lVert f(x) - f(x') \rVert^2`.
 
         "auto" is "local".
+    max_restarts : int, default=2
+        How often the discriminator is replaced by one from a new seed when it is never
+        wrong in a whole epoch, and so has nothing left to teach.
     {{score_parameters}}
     {{training_parameters}}
 
@@ -190,6 +196,7 @@ class GANomalyDetector(BaseGANDetector):
         "reconstruction_weight": _WEIGHT,
         "latent_weight": _WEIGHT,
         "adversarial_weight": _WEIGHT,
+        "max_restarts": [Interval(Integral, 0, None, closed="left")],
     }
 
     def __init__(
@@ -207,6 +214,7 @@ class GANomalyDetector(BaseGANDetector):
         latent_weight="auto",
         adversarial_weight="auto",
         score_type="auto",
+        max_restarts=2,
         max_references=6000,
         contamination="auto",
         false_alarm_rate=0.05,
@@ -252,6 +260,7 @@ class GANomalyDetector(BaseGANDetector):
         self.reconstruction_weight = reconstruction_weight
         self.latent_weight = latent_weight
         self.adversarial_weight = adversarial_weight
+        self.max_restarts = max_restarts
 
     @classmethod
     def from_paper(cls, *, n_samples=None, **overrides):
@@ -324,6 +333,21 @@ class GANomalyDetector(BaseGANDetector):
             adversarial_weight=self._auto("adversarial_weight"),
         )
 
+    def _own_callbacks(self, generator):
+        # A stream of its own, so that a restart changes nothing but the discriminator.
+        build = self._builder(
+            torch.Generator().manual_seed(generator.initial_seed() + 1)
+        )
+
+        def draw():
+            return build(lambda: self.architecture_.discriminator(self.input_shape_))
+
+        return [DiscriminatorRestart(draw, certainty, self.max_restarts)]
+
+    def _problems(self, report):
+        problem = certainty(report["losses"])
+        return [] if problem is None else [problem]
+
     def _score_parts(self, networks, x, names):
         generator = networks["generator"]
         code = generator.encoder(x)
@@ -336,6 +360,9 @@ class GANomalyDetector(BaseGANDetector):
             features = [networks["discriminator"](v)[1] for v in (x, reconstruction)]
             parts["features"] = features[0] - features[1]
         return {name: parts[name] for name in names}
+
+    def _decode(self, networks, codes):
+        return networks["generator"].decoder(codes)
 
     def _encode(self, networks, x):
         return networks["generator"].encoder(x)

@@ -1,13 +1,14 @@
 """What a fitted detector can do: score rows, judge them, and look inside."""
 
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
-from ._data import row_keys
+from ._data import draw_seed, row_keys
 from ._scoring import LocalScore
 from .thresholds import _fit_threshold, p_values
 
@@ -43,11 +44,11 @@ class InferenceMixin:
         with torch.inference_mode():
             return self._score_parts(self.net_.networks, x, names)
 
-    def _own_references(self, rows, x, name="score"):
+    def _own_references(self, keys, n_padded, name="score"):
         """For each row of a chunk, the reference that is the same row, or -1."""
-        own = torch.full((x.shape[1],), -1)
+        own = torch.full((n_padded,), -1)
         if self._scores[name].searches:
-            own[: len(rows)] = torch.from_numpy(self._references.find(row_keys(rows)))
+            own[: len(keys)] = torch.from_numpy(self._references.find(keys))
         return own.to(self.device_)
 
     def _score_tensor(self, x, own, name="score"):
@@ -58,7 +59,7 @@ class InferenceMixin:
         """Anomaly scores of validated rows, by the score or by one part alone."""
         scores = []
         for rows, x in self._chunks(X):
-            own = self._own_references(rows, x, name)
+            own = self._own_references(row_keys(rows), x.shape[1], name)
             with torch.inference_mode():
                 values = self._score_tensor(x, own, name)
             scores.append(values[: len(rows)].cpu().numpy())
@@ -227,6 +228,103 @@ class InferenceMixin:
         scaled = self._map(X, self._reconstruct).mean(axis=0)
         return self.scaler_.inverse_transform(scaled).reshape(np.shape(X))
 
+    def sample(self, n_samples=1, *, random_state=None):
+        """Draw new rows like those of the training set.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        random_state : int, RandomState instance or None, default=None
+            Seed of the draw. None draws other rows each time.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_in_) or (n_samples, *input_shape_)
+            Generated rows, in the units of the training rows; each by one of the
+            members at random. AnoGAN draws their codes from the prior that it was
+            trained with; the other detectors, from a Gaussian with the mean and
+            covariance of the codes of training rows, which is only as good as codes
+            are Gaussian.
+        """
+        check_is_fitted(self)
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        generator = torch.Generator().manual_seed(draw_seed(random_state))
+        size = self._chunk_rows[self._kind]
+        rows = []
+        for start in range(0, n_samples, size):
+            n_drawn = min(size, n_samples - start)
+            codes = self._draw_codes(n_drawn, generator)
+            member = torch.randint(self.n_members_, (n_drawn,), generator=generator)
+            with torch.inference_mode():
+                drawn = self._decode(self.net_.networks, codes)
+            chosen = drawn[member, torch.arange(n_drawn)]
+            rows.append(chosen.cpu().numpy())
+        return self.scaler_.inverse_transform(np.concatenate(rows)).reshape(
+            n_samples, *self.input_shape_
+        )
+
+    def _draw_codes(self, n_samples, generator):
+        """Codes of new rows, (n_members, n_samples, latent_dim), on the device."""
+        shape = self.n_members_, n_samples, self.latent_dim_
+        draws = torch.randn(shape, generator=generator).to(self.device_)
+        return self._scores["codes"](draws)
+
+    def anomaly_map(self, X, *, error="absolute", smoothing="auto"):
+        """How far each entry of a row is from its normal counterpart.
+
+        Where :meth:`explain` says what an entry does to the score, this says where a
+        row looks wrong, whatever the score. The counterpart is the one that
+        :meth:`explain` starts from.
+
+        Parameters
+        ----------
+        X : array-like of the shape that ``fit`` saw
+            Rows to look at.
+        error : {"absolute", "squared"}, default="absolute"
+            Size of a difference.
+        smoothing : float or "auto", default="auto"
+            Standard deviation, in pixels or time steps, of a Gaussian that the map is
+            smoothed with; 0 for none. "auto" is a 28th of the shortest axis longer
+            than one, at least 0.5, for images, and 0 for windows and plain rows.
+
+        Returns
+        -------
+        ndarray of the shape of ``X``
+            Differences, in the scaled units of ``scaler_``, so that features can be
+            compared with each other.
+        """
+        check_is_fitted(self)
+        if error not in ("absolute", "squared"):
+            raise ValueError(f"error must be 'absolute' or 'squared', got {error!r}.")
+        sigma = self._smoothing_width(smoothing)
+        maps = []
+        for rows, x in self._chunks(self._validate(X, reset=False)):
+            own = self._own_references(row_keys(rows), x.shape[1])
+            with torch.inference_mode():
+                change = (x[0] - self._counterpart(x, own))[: len(rows)]
+            change = change.cpu().double().numpy()
+            maps.append(np.abs(change) if error == "absolute" else change**2)
+        difference = np.concatenate(maps)
+        if sigma:
+            # Each row and each channel has a map of its own.
+            widths = (0, 0) + (sigma,) * (difference.ndim - 2)
+            difference = gaussian_filter(difference, widths)
+        return difference.reshape(np.shape(X))
+
+    def _smoothing_width(self, smoothing):
+        axes = self.input_shape_[1:]
+        if isinstance(smoothing, str) and smoothing == "auto":
+            longer = [n for n in axes if n > 1]
+            return max(0.5, min(longer) / 28) if len(axes) == 2 and longer else 0.0
+        check_scalar(smoothing, "smoothing", Real, min_val=0)
+        if smoothing and not axes:
+            raise ValueError(
+                f"smoothing={smoothing!r}, but the entries of plain rows have no "
+                "neighbours. Pass 0, or fit with input_shape."
+            )
+        return float(smoothing)
+
     def explain(self, X, *, n_steps=16):
         """Contribution of each feature or pixel to the score.
 
@@ -259,7 +357,7 @@ class InferenceMixin:
         check_scalar(n_steps, "n_steps", Integral, min_val=1)
         contributions = []
         for rows, x in self._chunks(self._validate(X, reset=False)):
-            own = self._own_references(rows, x)
+            own = self._own_references(row_keys(rows), x.shape[1])
             with torch.no_grad():
                 counterpart = self._counterpart(x, own)
             change = x[0] - counterpart

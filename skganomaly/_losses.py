@@ -5,6 +5,7 @@ and returns one value per member, so that the gradient of a member is the gradie
 it would have had if it were trained alone.
 """
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -12,7 +13,9 @@ __all__ = [
     "absolute_error",
     "discriminator_cross_entropy",
     "generator_cross_entropy",
+    "gradient_norm_penalty",
     "squared_error",
+    "wasserstein_estimate",
 ]
 
 
@@ -70,3 +73,58 @@ def generator_cross_entropy(fake_logits: Tensor) -> Tensor:
     Tensor of shape (n_members,)
     """
     return F.softplus(-fake_logits).mean(1)
+
+
+def wasserstein_estimate(real_values: Tensor, fake_values: Tensor) -> Tensor:
+    """How much higher a critic values real rows than generated ones.
+
+    With a critic of slope one, the best that it can do is the Wasserstein distance of
+    the two distributions; it descends the negative of this.
+
+    Parameters
+    ----------
+    real_values, fake_values : Tensor of shape (n_members, n_rows)
+        Outputs of the critic.
+
+    Returns
+    -------
+    Tensor of shape (n_members,)
+    """
+    return real_values.mean(1) - fake_values.mean(1)
+
+
+def gradient_norm_penalty(critic, rows: Tensor, *, target: float) -> Tensor:
+    r"""Mean of :math:`(\lVert \nabla_x D(x) \rVert_2 - t)^2` over rows.
+
+    The penalty of WGAN-GP [1]_ with target 1 on rows between real and generated ones,
+    and of R1 [2]_ with target 0 on real rows. The gradient of a row must depend on that
+    row alone, so the critic must not normalise over a batch.
+
+    Parameters
+    ----------
+    critic : callable
+        Maps rows to values of shape (n_members, n_rows).
+    rows : Tensor of shape (n_members, n_rows, ...)
+        Where the slope is taken.
+    target : float
+        The slope :math:`t` that costs nothing.
+
+    Returns
+    -------
+    Tensor of shape (n_members,)
+        Differentiable with respect to the critic's weights.
+
+    References
+    ----------
+    .. [1] I. Gulrajani et al., "Improved training of Wasserstein GANs", NeurIPS 2017,
+       arXiv:1704.00028.
+    .. [2] L. Mescheder, A. Geiger and S. Nowozin, "Which training methods for GANs do
+       actually converge?", ICML 2018, arXiv:1801.04406.
+    """
+    rows = rows.detach().requires_grad_()
+    (slopes,) = torch.autograd.grad(critic(rows).sum(), rows, create_graph=True)
+    squared = slopes.flatten(2).square().sum(2)
+    if not target:
+        return squared.mean(1)
+    # The root has no derivative at zero, where a dead critic would have it taken.
+    return ((squared + 1e-12).sqrt() - target).square().mean(1)

@@ -92,6 +92,36 @@ class Discriminator(nn.Module):
         features = self.features(x)
         return self.head(features).squeeze(-1), features
 
+    @property
+    def n_hidden_layers(self):
+        """Number of hidden layers that :meth:`hidden` can show; 0 if it cannot."""
+        if not isinstance(self.features, nn.Sequential):
+            return 0
+        return sum(type(layer) in _ELEMENTWISE for layer in self.features)
+
+    def hidden(self, x: Tensor, layer: int) -> Tensor:
+        """Units of a stacked discriminator after its ``layer``-th nonlinearity.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n_members, n_rows, ...)
+        layer : int
+            From 1 to :attr:`n_hidden_layers`.
+
+        Returns
+        -------
+        Tensor of shape (n_members, n_rows, n_units)
+        """
+        n_members, joined, passed = len(x), False, 0
+        for module in self.features:
+            x = module(x)
+            if isinstance(module, _JoinChannels | _SplitChannels):
+                joined = isinstance(module, _JoinChannels)
+            passed += type(module) in _ELEMENTWISE
+            if passed == layer:
+                break
+        return (_SplitChannels(n_members)(x) if joined else x).flatten(2)
+
 
 class MemberLinear(nn.Module):
     """K linear layers as one batched matrix product."""

@@ -16,7 +16,14 @@ from torch import Tensor, nn
 
 from ._networks import aligned_product
 
-__all__ = ["JointScore", "LocalScore", "PartScore", "part_magnitudes"]
+__all__ = [
+    "CodeDistribution",
+    "JointScore",
+    "LocalScore",
+    "PartScore",
+    "WeightedScore",
+    "part_magnitudes",
+]
 
 # Whitening gives up at least this share of the correlations, and more where there are
 # few rows for the width (see _Whitening).
@@ -44,6 +51,7 @@ _N_FOLDS = 5
 _CROSS_FIT_UP_TO = 2000
 
 _TINY = 1e-12
+_FACTOR_RIDGE = 1e-6
 _ALMOST_ZERO = 1e-5
 
 
@@ -75,6 +83,17 @@ class _Fitted(nn.Module):
         for name, tensor in tensors.items():
             # Not every accelerator has double precision.
             self.register_buffer(name, tensor.float())
+
+    def get_state(self):
+        """All buffers as a dict of NumPy arrays."""
+        return {name: buffer.cpu().numpy() for name, buffer in self.named_buffers()}
+
+    def set_state(self, state):
+        """Restore what :meth:`get_state` returned."""
+        for name, array in state.items():
+            owner, _, leaf = name.rpartition(".")
+            buffer = torch.from_numpy(np.array(array))
+            self.get_submodule(owner).register_buffer(leaf, buffer)
 
 
 class _Score(_Fitted):
@@ -110,19 +129,25 @@ class _Score(_Fitted):
         """
         return None
 
-    def get_state(self):
-        """All buffers as a dict of NumPy arrays."""
-        return {name: buffer.cpu().numpy() for name, buffer in self.named_buffers()}
-
-    def set_state(self, state):
-        """Restore what :meth:`get_state` returned."""
-        for name, array in state.items():
-            owner, _, leaf = name.rpartition(".")
-            buffer = torch.from_numpy(np.array(array))
-            self.get_submodule(owner).register_buffer(leaf, buffer)
-
     def _join(self, parts):
         return torch.cat([parts[name] for name in self.part_names], dim=2)
+
+
+class CodeDistribution(_Fitted):
+    """A Gaussian for the codes of the reference rows, to draw new codes from."""
+
+    def fit(self, mean, covariance):
+        """Learn from the mean (K, width) and covariance (K, width, width) of codes."""
+        trace = covariance.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
+        identity = torch.eye(covariance.shape[1], dtype=covariance.dtype)
+        # Fewer rows than columns leave directions without variance.
+        ridge = (_FACTOR_RIDGE * trace + _TINY) * identity
+        self._store(mean=mean, factor=torch.linalg.cholesky(covariance + ridge))
+        return self
+
+    def forward(self, draws: Tensor) -> Tensor:
+        """Turn standard normal draws (K, n_rows, width) into codes."""
+        return self.mean[:, None] + draws @ self.factor.mT
 
 
 class PartScore(_Score):
@@ -152,6 +177,36 @@ class PartScore(_Score):
     def forward(self, parts: dict, own: Tensor) -> Tensor:
         """Score rows, shape (n_rows,)."""
         return (part_magnitudes(self._join(parts)) / self.unit).mean(0)
+
+
+class WeightedScore(_Score):
+    """Weighted mean of the sizes of some parts, in units of its median.
+
+    Parameters
+    ----------
+    weights : dict of str to float
+        Weight of each part.
+    order : {"l1", "l2"}
+        Whether a part's size is its mean absolute value or its mean square.
+    """
+
+    def __init__(self, weights, order):
+        super().__init__(name for name, weight in weights.items() if weight)
+        self.weights = weights
+        self.order = order
+
+    def fit(self, parts):
+        """Learn the unit from the parts of the reference rows."""
+        self._store(unit=_positive_median(self._value(parts)))
+        return self
+
+    def forward(self, parts: dict, own: Tensor) -> Tensor:
+        """Score rows, shape (n_rows,)."""
+        return (self._value(parts) / self.unit).mean(0)
+
+    def _value(self, parts):
+        size = torch.abs if self.order == "l1" else torch.square
+        return sum(self.weights[n] * size(parts[n]).mean(2) for n in self.part_names)
 
 
 class JointScore(_Score):

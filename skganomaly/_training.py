@@ -1,6 +1,8 @@
 """Adversarial training in skorch: two networks, two optimisers, one step."""
 
 import math
+from collections import Counter
+from itertools import chain
 
 import numpy as np
 import torch
@@ -9,7 +11,7 @@ from skorch.callbacks import Callback, EpochTimer
 from torch import nn
 from tqdm import tqdm
 
-__all__ = ["AdversarialNet", "ProgressBar"]
+__all__ = ["AdversarialNet", "DiscriminatorRestart", "ProgressBar"]
 
 _WARM_UP = 0.02
 _FINAL_RATE = 0.01
@@ -33,9 +35,10 @@ class AdversarialNet(NeuralNet):
         carry a leading member axis. They become ``module_`` and ``discriminator_``,
         with the optimisers ``optimizer_`` and ``optimizer_d_``.
     objective : callable
-        ``objective(generator, discriminator, x, noisy)`` returns two dicts of named
-        loss terms, each a tensor of shape (n_members,): those that the generator
-        descends and those that the discriminator does.
+        ``objective(generator, discriminator, x, noisy)``, called once a step, returns
+        two dicts of named loss terms, each a tensor of shape (n_members,): those that
+        the generator descends and those that the discriminator does. A network
+        without terms stays as it is in that step.
     max_steps : int
         Optimiser steps of the whole training.
     noise : Tensor of shape (n_members, 1, ...) or None, default=None
@@ -45,6 +48,9 @@ class AdversarialNet(NeuralNet):
     schedule : {"cosine", "constant"}, default="cosine"
         Learning rate over the steps: "cosine" warms up over the first 2 % of them and
         then falls to 1 % of its peak along half a cosine.
+    average_decay : float or None, default=None
+        Decay of a moving average of the generator's weights and running statistics,
+        which :meth:`finish` puts in their place. None keeps the last ones.
     **options
         Passed to :class:`skorch.NeuralNet`.
 
@@ -56,6 +62,8 @@ class AdversarialNet(NeuralNet):
         Whether a callback ended the training early.
     """
 
+    _average = None
+
     def __init__(
         self,
         networks,
@@ -65,6 +73,7 @@ class AdversarialNet(NeuralNet):
         noise=None,
         noise_generator=None,
         schedule="cosine",
+        average_decay=None,
         optimizer=torch.optim.Adam,
         **options,
     ):
@@ -83,6 +92,7 @@ class AdversarialNet(NeuralNet):
         self.noise = noise
         self.noise_generator = noise_generator
         self.schedule = schedule
+        self.average_decay = average_decay
 
     @property
     def _default_callbacks(self):
@@ -122,6 +132,7 @@ class AdversarialNet(NeuralNet):
         super().on_train_begin(net, X, y, **kwargs)
         self.n_steps_ = 0
         self.stopped_by_callback_ = False
+        self._average = None
 
     def notify(self, method_name, **cb_kwargs):
         """Call the callbacks, noting whether one of them ends the training."""
@@ -150,16 +161,19 @@ class AdversarialNet(NeuralNet):
             If a loss is not finite.
         """
         self._set_training(True)
-        total, count = 0.0, 0
+        # By the names of the terms, as some terms come only every few steps.
+        totals, counts = {}, Counter()
         for rows in batch:
             names, values = self._update(rows)
-            total = total + values
-            count += 1
+            totals[names] = totals[names] + values if names in totals else values
+            counts.update(names)
         # The one transfer from the device in a chunk.
-        means = (total / count).cpu().double().numpy()
+        sums = torch.cat(list(totals.values())).cpu().double().numpy()
+        losses = dict.fromkeys(counts, 0.0)
         with np.errstate(invalid="ignore"):
-            losses = dict(zip(names, means.mean(axis=1).tolist(), strict=True))
-        if not np.isfinite(means).all():
+            for name, members in zip(chain(*totals), sums, strict=True):
+                losses[name] += float(members.mean() / counts[name])
+        if not np.isfinite(sums).all():
             self._raise_diverged(losses)
         for name, value in losses.items():
             self.history.record_batch(name, value)
@@ -167,6 +181,13 @@ class AdversarialNet(NeuralNet):
 
     def finish(self):
         """Freeze the networks for scoring, and let go of what only training needs."""
+        if self._average is not None:
+            with torch.no_grad():
+                for tensor, mean in zip(
+                    _averaged(self.module_), self._average, strict=True
+                ):
+                    tensor.copy_(mean)
+            self._average = None
         for network in self.networks.values():
             network.eval().requires_grad_(False)
             network.zero_grad()
@@ -182,14 +203,17 @@ class AdversarialNet(NeuralNet):
         )
         # Both gradients are taken before either network moves. The losses share the
         # generator's graph, so the first backward pass must not free it.
-        if discriminator is not None:
+        if discriminator_terms:
             self._backward(
                 discriminator, self.optimizer_d_, discriminator_terms, rows, True
             )
-        self._backward(self.module_, self.optimizer_, generator_terms, rows, False)
-        if discriminator is not None:
+        if generator_terms:
+            self._backward(self.module_, self.optimizer_, generator_terms, rows, False)
+        if discriminator_terms:
             self.optimizer_d_.step()
-        self.optimizer_.step()
+        if generator_terms:
+            self.optimizer_.step()
+            self._update_average()
         self.n_steps_ += 1
         terms = generator_terms | discriminator_terms
         return tuple(terms), torch.stack([term.detach() for term in terms.values()])
@@ -207,6 +231,17 @@ class AdversarialNet(NeuralNet):
             batch=rows,
             training=True,
         )
+
+    @torch.no_grad()
+    def _update_average(self):
+        if self.average_decay is None:
+            return
+        tensors = _averaged(self.module_)
+        if self._average is None:
+            self._average = [tensor.clone() for tensor in tensors]
+            return
+        for mean, tensor in zip(self._average, tensors, strict=True):
+            mean.lerp_(tensor, 1 - self.average_decay)
 
     def _with_noise(self, rows):
         if self.noise is None:
@@ -240,6 +275,12 @@ class AdversarialNet(NeuralNet):
         )
 
 
+def _averaged(module):
+    """What of a module a moving average makes sense of."""
+    tensors = chain(module.parameters(), module.buffers())
+    return [tensor.detach() for tensor in tensors if tensor.is_floating_point()]
+
+
 class _EpochRecord(Callback):
     """Average the losses of an epoch's chunks, and keep only the average.
 
@@ -251,10 +292,12 @@ class _EpochRecord(Callback):
         """Record the means over the chunks that were finished."""
         batches = net.history[-1]["batches"]
         chunks = [chunk for chunk in batches if "train_batch_size" in chunk]
-        weights = [chunk["train_batch_size"] for chunk in chunks]
-        for name in chunks[0] if chunks else ():
+        for name in dict.fromkeys(chain(*chunks)):
             if name != "train_batch_size":
-                values = [chunk[name] for chunk in chunks]
+                values, weights = zip(
+                    *((c[name], c["train_batch_size"]) for c in chunks if name in c),
+                    strict=True,
+                )
                 net.history.record(name, float(np.average(values, weights=weights)))
         net.history.record("n_steps", net.n_steps_)
         batches.clear()
@@ -263,6 +306,40 @@ class _EpochRecord(Callback):
         """Close the record of an epoch that was interrupted."""
         if net.history and "n_steps" not in net.history[-1]:
             self.on_epoch_end(net)
+
+
+class DiscriminatorRestart(Callback):
+    """Replace a discriminator that has won by a new one.
+
+    A discriminator that is never wrong has gradients of next to nothing, and its
+    generator nothing to learn from.
+
+    Parameters
+    ----------
+    draw : callable
+        Returns a new discriminator.
+    reason : callable
+        Takes the losses of an epoch and returns words for why to restart, or None.
+    max_restarts : int
+    """
+
+    def __init__(self, draw, reason, max_restarts):
+        self.draw = draw
+        self.reason = reason
+        self.max_restarts = max_restarts
+
+    def on_train_begin(self, net, **kwargs):
+        """Start a new record."""
+        self.restarts_ = []
+
+    def on_epoch_end(self, net, **kwargs):
+        """Look at the losses of the epoch."""
+        reason = self.reason(net.history[-1])
+        if reason is None or len(self.restarts_) == self.max_restarts:
+            return
+        net.discriminator_.load_state_dict(self.draw().state_dict())
+        net.optimizer_d_.state.clear()
+        self.restarts_.append({"after_steps": net.n_steps_, "reason": reason})
 
 
 class ProgressBar(Callback):
@@ -281,4 +358,9 @@ class ProgressBar(Callback):
 
     def on_train_end(self, net, **kwargs):
         """Close it."""
-        self.bar_.close()
+        self.close()
+
+    def close(self):
+        """Close the bar, if it was opened."""
+        if hasattr(self, "bar_"):
+            self.bar_.close()

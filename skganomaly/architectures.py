@@ -153,6 +153,8 @@ class ConvNet(BaseEstimator):
         entries, and at least one.
     normalization : {"batch"} or None, default="batch"
         Batch normalisation in every block but the first of an encoder.
+    discriminator_normalization : {"batch"} or None, default="batch"
+        The same for the discriminator. A gradient penalty needs None.
     output_activation : {"linear", "tanh", "sigmoid"}, default="tanh"
         Last layer of the decoder. "tanh" fits the scaler that brings images to
         [-1, 1].
@@ -176,6 +178,7 @@ class ConvNet(BaseEstimator):
         "base_channels": [Interval(Integral, 1, None, closed="left")],
         "n_blocks": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "normalization": [StrOptions({"batch"}), None],
+        "discriminator_normalization": [StrOptions({"batch"}), None],
         "output_activation": [StrOptions(set(_OUTPUTS))],
     }
 
@@ -185,16 +188,18 @@ class ConvNet(BaseEstimator):
         base_channels=8,
         n_blocks="auto",
         normalization="batch",
+        discriminator_normalization="batch",
         output_activation="tanh",
     ):
         self.base_channels = base_channels
         self.n_blocks = n_blocks
         self.normalization = normalization
+        self.discriminator_normalization = discriminator_normalization
         self.output_activation = output_activation
 
     def encoder(self, input_shape, latent_dim):
         """Network from images to codes; see the module's description."""
-        blocks, n_features = self._halving_blocks(input_shape)
+        blocks, n_features = self._halving_blocks(input_shape, self.normalization)
         return nn.Sequential(*blocks, nn.Flatten(), nn.Linear(n_features, latent_dim))
 
     def decoder(self, latent_dim, input_shape):
@@ -206,7 +211,7 @@ class ConvNet(BaseEstimator):
         layers = [
             nn.Linear(latent_dim, math.prod(deepest)),
             nn.Unflatten(1, deepest),
-            *self._normalized(channels[0], len(sizes[0])),
+            *_normalized(self.normalization, channels[0], len(sizes[0])),
             nn.ReLU(),
         ]
         convolution = getattr(nn, f"ConvTranspose{len(sizes[0])}d")
@@ -228,14 +233,19 @@ class ConvNet(BaseEstimator):
                 )
             )
             if i < len(channels) - 1:
-                layers += [*self._normalized(after, len(small)), nn.ReLU()]
+                layers += [
+                    *_normalized(self.normalization, after, len(small)),
+                    nn.ReLU(),
+                ]
         if self.output_activation != "linear":
             layers.append(_OUTPUTS[self.output_activation]())
         return nn.Sequential(*layers)
 
     def discriminator(self, input_shape):
         """Network from images to (logits, features); see the module's description."""
-        blocks, n_features = self._halving_blocks(input_shape)
+        blocks, n_features = self._halving_blocks(
+            input_shape, self.discriminator_normalization
+        )
         return Discriminator(
             nn.Sequential(*blocks, nn.Flatten()), nn.Linear(n_features, 1)
         )
@@ -263,7 +273,7 @@ class ConvNet(BaseEstimator):
             )
         return sizes
 
-    def _halving_blocks(self, input_shape):
+    def _halving_blocks(self, input_shape, normalization):
         self._validate_params()
         sizes = self._sizes(input_shape)
         convolution = getattr(nn, f"Conv{len(sizes[0])}d")
@@ -272,15 +282,16 @@ class ConvNet(BaseEstimator):
             after = self.base_channels * 2**i
             layers.append(convolution(before, after, *_geometry(size)))
             if i:
-                layers += self._normalized(after, len(size))
+                layers += _normalized(normalization, after, len(size))
             layers.append(nn.LeakyReLU(0.2))
             before = after
         return layers, before * math.prod(sizes[-1])
 
-    def _normalized(self, n_channels, n_axes):
-        if self.normalization is None:
-            return []
-        return [getattr(nn, f"BatchNorm{n_axes}d")(n_channels)]
+
+def _normalized(normalization, n_channels, n_axes):
+    if normalization is None:
+        return []
+    return [getattr(nn, f"BatchNorm{n_axes}d")(n_channels)]
 
 
 def _flatten(input_shape):

@@ -16,7 +16,12 @@ from skganomaly import architectures, benchmark, datasets, thresholds
 ROOT = Path(skganomaly.__file__).parents[1]
 
 PUBLIC = {
-    skganomaly: ["AutoencoderDetector", "GANomalyDetector", "__version__"],
+    skganomaly: [
+        "AnoGANDetector",
+        "AutoencoderDetector",
+        "GANomalyDetector",
+        "__version__",
+    ],
     architectures: ["ConvNet", "MLP"],
     thresholds: [
         "CallableThreshold",
@@ -49,6 +54,7 @@ PUBLIC = {
         "summarize",
     ],
 }
+DETECTORS = ["AnoGANDetector", "AutoencoderDetector", "GANomalyDetector"]
 # Methods that scikit-learn documents.
 INHERITED = {"get_params", "set_params", "get_metadata_routing", "fit_predict"}
 
@@ -166,7 +172,7 @@ def test_docstring_is_whole(label):
     assert not re.search(r"`_\w+", text)
 
 
-@pytest.mark.parametrize("cls", ["GANomalyDetector", "AutoencoderDetector"])
+@pytest.mark.parametrize("cls", DETECTORS)
 def test_detectors_document_what_they_have(cls):
     """Every fitted attribute is documented, and every documented one is there."""
     import numpy as np
@@ -187,7 +193,7 @@ def test_detectors_document_what_they_have(cls):
         assert getattr(detector, name) is not None
 
 
-@pytest.mark.parametrize("cls", ["GANomalyDetector", "AutoencoderDetector"])
+@pytest.mark.parametrize("cls", DETECTORS)
 def test_options_are_documented(cls):
     """Each word that a parameter accepts is in its description."""
     cls = getattr(skganomaly, cls)

@@ -1,0 +1,580 @@
+"""AnoGAN: a generator of normal rows, and the search for the nearest of them."""
+
+from numbers import Integral, Real
+
+import torch
+
+from ._base import BaseGANDetector
+from ._compat import Interval, StrOptions
+from ._docstrings import share_docs
+from ._health import certainty, collapse, diversity
+from ._latent_search import CandidateCodes, LatentSearch
+from ._losses import (
+    discriminator_cross_entropy,
+    generator_cross_entropy,
+    gradient_norm_penalty,
+    squared_error,
+    wasserstein_estimate,
+)
+from ._networks import _BATCH_NORMS
+from ._scoring import WeightedScore
+from .architectures import ConvNet
+
+__all__ = ["AnoGANDetector"]
+
+# Generated rows that a collapse is judged by.
+_N_SAMPLES = 512
+
+# Steps of the generator's training before its collapse is one.
+_MIN_STEPS = 200
+
+# Keeps the encoder's codes where the generator has been trained (Schlegl et al. leave
+# it out, and find codes that no draw from the prior would give).
+_ENCODER_PRIOR_WEIGHT = 0.01
+
+
+class AnoGANObjective:
+    """Losses of a generator of rows from random codes, and of its critic.
+
+    Parameters
+    ----------
+    loss : {"wgan-gp", "logistic"}
+        See :class:`AnoGANDetector`, as for the others.
+    latent_dim, n_critic, gradient_penalty, penalty_interval
+    random : torch.Generator
+        Source of codes, on the training device.
+    """
+
+    def __init__(
+        self, *, loss, latent_dim, n_critic, gradient_penalty, penalty_interval, random
+    ):
+        self.loss = loss
+        self.latent_dim = latent_dim
+        self.n_critic = n_critic
+        self.gradient_penalty = gradient_penalty
+        self.penalty_interval = penalty_interval
+        self.random = random
+        self._n_calls = 0
+
+    def __call__(self, generator, discriminator, x, noisy):
+        """Return the named losses of the generator and of the critic."""
+        self._n_calls += 1
+        generator_turn = self._n_calls % self.n_critic == 0
+        z = self._draw(torch.randn, x, self.latent_dim)
+        with torch.set_grad_enabled(generator_turn):
+            fake = generator(z)
+        real_values, _ = discriminator(x)
+        fake_values, _ = discriminator(fake)
+        if self.loss == "wgan-gp":
+            generator_loss = -fake_values.mean(1)
+            critic_loss = -wasserstein_estimate(real_values, fake_values)
+        else:
+            generator_loss = generator_cross_entropy(fake_values)
+            critic_loss = discriminator_cross_entropy(real_values, fake_values)
+        critic_terms = {"discriminator": critic_loss}
+        if self.gradient_penalty and self._n_calls % self.penalty_interval == 0:
+            # Coming less often, it counts for more each time.
+            weight = self.gradient_penalty * self.penalty_interval
+            critic_terms["penalty"] = weight * self._penalty(discriminator, x, fake)
+        return {"generator": generator_loss} if generator_turn else {}, critic_terms
+
+    def _penalty(self, discriminator, x, fake):
+        def critic(rows):
+            return discriminator(rows)[0]
+
+        if self.loss == "logistic":
+            return 0.5 * gradient_norm_penalty(critic, x, target=0.0)
+        share = self._draw(torch.rand, x, *[1] * (x.ndim - 2))
+        between = torch.lerp(fake.detach(), x, share)
+        return gradient_norm_penalty(critic, between, target=1.0)
+
+    def _draw(self, function, x, *shape):
+        return function(*x.shape[:2], *shape, generator=self.random, device=x.device)
+
+
+class EncoderObjective:
+    """Losses of f-AnoGAN's encoder, trained behind a finished generator and critic.
+
+    Parameters
+    ----------
+    generator, features : callable
+        The networks, frozen and in evaluation mode.
+    feature_weight : float
+        Weight of the features' reconstruction beside that of the rows.
+    """
+
+    def __init__(self, generator, features, feature_weight):
+        self.generator = generator
+        self.features = features
+        self.feature_weight = feature_weight
+
+    def __call__(self, encoder, discriminator, x, noisy):
+        """Return the named losses of the encoder."""
+        code = encoder(noisy)
+        generated = self.generator(code)
+        terms = {"encoder_reconstruction": squared_error(generated, x)}
+        if self.feature_weight:
+            with torch.no_grad():
+                target = self.features(x)
+            terms["encoder_features"] = self.feature_weight * squared_error(
+                self.features(generated), target
+            )
+        terms["encoder_prior"] = _ENCODER_PRIOR_WEIGHT * code.square().flatten(1).mean(
+            1
+        )
+        return terms, {}
+
+
+_WEIGHT = [Interval(Real, 0, None, closed="left")]
+_COUNT = [Interval(Integral, 1, None, closed="left")]
+
+
+@share_docs
+class AnoGANDetector(BaseGANDetector):
+    r"""Anomaly detection by searching for the nearest row that a GAN can generate.
+
+    A generator :math:`G` learns to turn random codes :math:`z` into rows like those of
+    the training set, against a critic with features :math:`f`. A row is then compared
+    with the nearest generated one: its code is found by an encoder [2]_, by gradient
+    descent on the code [1]_, or both, and what remains shows in :math:`x - G(z)` and
+    :math:`f(x) - f(G(z))`. The generator has learned normal rows only, so it has
+    nothing like an anomaly to offer, and the residual says where that is.
+
+    The defaults are what works best; for the published recipes see :meth:`from_paper`.
+
+    {{scores}}
+
+    Parameters
+    ----------
+    {{network_parameters}}
+    loss : {"auto", "wgan-gp", "logistic"}, default="auto"
+        What generator and critic play for: the Wasserstein distance with a penalty on
+        the critic's slope between real and generated rows [3]_, or to classify them
+        (the non-saturating loss of the first GANs). "auto" is "wgan-gp".
+    n_critic : int, default=1
+        Steps of the critic for each step of the generator. Both are trained on
+        ``max_steps`` batches, the generator on every ``n_critic``-th of them.
+    gradient_penalty : float or "auto", default="auto"
+        Weight of the penalty on the critic's slope: with "wgan-gp" for slopes other
+        than 1 between real and generated rows, with "logistic" half of it for slopes
+        other than 0 on real rows (R1). "auto" is 10 with "wgan-gp" and 0 with
+        "logistic".
+    penalty_interval : int or "auto", default="auto"
+        The penalty is computed on every so many batches, and weighs as many times
+        more. "auto" is 1 for plain rows and 4 otherwise.
+    average_decay : float in [0, 1), default=0.99
+        The generator is a moving average, with this decay, of what it was after each
+        of its steps, which is steadier than the last of them.
+    encoder_steps : int or "auto", default="auto"
+        Optimiser steps of the encoder, trained after the GAN. "auto" is as for
+        ``max_steps``. Not used unless ``search="encoder"``.
+    encoder_feature_weight : float, default=1.0
+        Weight, in the encoder's training, of the reconstruction of the critic's
+        features beside that of the row (:math:`\kappa` of [2]_).
+    search : {"encoder", "gradient", "nearest"}, default="encoder"
+        Where the search for a row's code starts.
+
+        - "encoder": the code that the encoder gives; no search is needed after it;
+        - "gradient": random codes, drawn once and the same for all rows [1]_;
+        - "nearest": of ``n_candidates`` random codes, those that generate the most
+          similar rows.
+    n_search_steps : int or "auto", default="auto"
+        Steps of gradient descent from there. "auto" is 0 for "encoder", 200 for
+        "gradient" and 25 for "nearest". A long search finds anomalies as well.
+    search_learning_rate : float, default=0.1
+        Step size of Adam in the search.
+    n_starts : int, default=1
+        Starts of each row's search with "gradient" and "nearest"; the best end counts.
+    n_candidates : int, default=1024
+        Random codes that "nearest" chooses from.
+    residual_loss : {"l1", "l2"}, default="l1"
+        Absolute or squared differences, in the search and in the score "published".
+    feature_weight : float in [0, 1], default=0.1
+        Weight of the features' difference, against that of the rows, in the search
+        and in the score "published" (:math:`\lambda` of [1]_).
+    feature_layer : int or None, default=None
+        Hidden layer of the critic, from 1, whose units are the features. None is the
+        last one.
+    prior_weight : float, default=0.0
+        Weight, in the search, of the mean square of a code, which keeps it where the
+        generator was trained.
+    score_type : str, default="auto"
+        What the score is made of.
+
+        - "local": the distance to the nearest reference rows in the space of the
+          residual :math:`x - G(z)` and the code :math:`z`, relative to what is usual
+          there; for plain rows, with the distance of the row itself beside it;
+        - "joint": squared Mahalanobis distance of residual, feature differences and
+          code together;
+        - "published": what the search descends, without its prior;
+        - "reconstruction": :math:`\lVert x - G(z) \rVert^2`;
+        - "features": :math:`\lVert f(x) - f(G(z)) \rVert^2`.
+
+        "auto" is "local".
+    max_restarts : int, default=2
+        How often to start again, from another seed, when the generator has collapsed.
+    {{score_parameters}}
+    {{training_parameters}}
+
+    Attributes
+    ----------
+    {{attributes}}
+
+    See Also
+    --------
+    GANomalyDetector : Learns to carry normal rows through a code; no search.
+    AutoencoderDetector : The same without an adversary.
+
+    References
+    ----------
+    .. [1] T. Schlegl et al., "Unsupervised anomaly detection with generative
+       adversarial networks to guide marker discovery", IPMI 2017, arXiv:1703.05921.
+    .. [2] T. Schlegl et al., "f-AnoGAN: Fast unsupervised anomaly detection with
+       generative adversarial networks", Medical Image Analysis 54, 2019,
+       doi:10.1016/j.media.2019.01.010.
+    .. [3] I. Gulrajani et al., "Improved training of Wasserstein GANs", NeurIPS 2017,
+       arXiv:1704.00028.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skganomaly import AnoGANDetector
+    >>> rng = np.random.default_rng(0)
+    >>> detector = AnoGANDetector(max_steps=50, random_state=0)
+    >>> detector.fit(rng.normal(size=(200, 3))).predict([[0, 0, 0], [9, -9, 9]])
+    array([ 1, -1])
+    """
+
+    _part_names = ("reconstruction", "features", "code")
+    _local_parts = {"rows": ("reconstruction", "code"), "maps": ("code",)}
+    _defaults = {
+        "rows": {
+            **BaseGANDetector._defaults["rows"],
+            "loss": "wgan-gp",
+            "penalty_interval": 1,
+        },
+        "maps": {
+            **BaseGANDetector._defaults["maps"],
+            "loss": "wgan-gp",
+            "penalty_interval": 4,
+        },
+    }
+
+    _parameter_constraints = {
+        **BaseGANDetector._parameter_constraints,
+        "loss": [StrOptions({"auto", "wgan-gp", "logistic"})],
+        "n_critic": _COUNT,
+        "gradient_penalty": [*_WEIGHT, StrOptions({"auto"})],
+        "penalty_interval": [*_COUNT, StrOptions({"auto"})],
+        "average_decay": [Interval(Real, 0, 1, closed="left")],
+        "encoder_steps": [*_COUNT, StrOptions({"auto"})],
+        "encoder_feature_weight": _WEIGHT,
+        "search": [StrOptions({"encoder", "gradient", "nearest"})],
+        "n_search_steps": [
+            Interval(Integral, 0, None, closed="left"),
+            StrOptions({"auto"}),
+        ],
+        "search_learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "n_starts": _COUNT,
+        "n_candidates": _COUNT,
+        "residual_loss": [StrOptions({"l1", "l2"})],
+        "feature_weight": [Interval(Real, 0, 1, closed="both")],
+        "feature_layer": [*_COUNT, None],
+        "prior_weight": _WEIGHT,
+        "score_type": [
+            StrOptions(
+                {"auto", "local", "joint", "published", "reconstruction", "features"}
+            )
+        ],
+        "max_restarts": [Interval(Integral, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        *,
+        architecture="auto",
+        input_shape=None,
+        latent_dim="auto",
+        scaler="auto",
+        n_members="auto",
+        input_noise="auto",
+        loss="auto",
+        n_critic=1,
+        gradient_penalty="auto",
+        penalty_interval="auto",
+        average_decay=0.99,
+        encoder_steps="auto",
+        encoder_feature_weight=1.0,
+        search="encoder",
+        n_search_steps="auto",
+        search_learning_rate=0.1,
+        n_starts=1,
+        n_candidates=1024,
+        residual_loss="l1",
+        feature_weight=0.1,
+        feature_layer=None,
+        prior_weight=0.0,
+        score_type="auto",
+        max_restarts=2,
+        max_references=6000,
+        contamination="auto",
+        false_alarm_rate=0.05,
+        threshold="auto",
+        validation_fraction=0.0,
+        max_steps="auto",
+        batch_size=64,
+        learning_rate=1e-3,
+        learning_rate_schedule="auto",
+        beta_1="auto",
+        callbacks=None,
+        net_params=None,
+        device="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        super().__init__(
+            architecture=architecture,
+            input_shape=input_shape,
+            latent_dim=latent_dim,
+            scaler=scaler,
+            n_members=n_members,
+            input_noise=input_noise,
+            score_type=score_type,
+            max_references=max_references,
+            contamination=contamination,
+            false_alarm_rate=false_alarm_rate,
+            threshold=threshold,
+            validation_fraction=validation_fraction,
+            max_steps=max_steps,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            learning_rate_schedule=learning_rate_schedule,
+            beta_1=beta_1,
+            callbacks=callbacks,
+            net_params=net_params,
+            device=device,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.loss = loss
+        self.n_critic = n_critic
+        self.gradient_penalty = gradient_penalty
+        self.penalty_interval = penalty_interval
+        self.average_decay = average_decay
+        self.encoder_steps = encoder_steps
+        self.encoder_feature_weight = encoder_feature_weight
+        self.search = search
+        self.n_search_steps = n_search_steps
+        self.search_learning_rate = search_learning_rate
+        self.n_starts = n_starts
+        self.n_candidates = n_candidates
+        self.residual_loss = residual_loss
+        self.feature_weight = feature_weight
+        self.feature_layer = feature_layer
+        self.prior_weight = prior_weight
+        self.max_restarts = max_restarts
+
+    # Building.
+
+    def _named_architecture(self, name):
+        architecture = super()._named_architecture(name)
+        if isinstance(architecture, ConvNet) and self._penalty_weight:
+            architecture.set_params(discriminator_normalization=None)
+        return architecture
+
+    @property
+    def _penalty_weight(self):
+        if self.gradient_penalty != "auto":
+            return self.gradient_penalty
+        return 10.0 if self._auto("loss") == "wgan-gp" else 0.0
+
+    def _build_networks(self, build):
+        architecture, shape = self.architecture_, self.input_shape_
+        width = self.latent_dim_
+        networks = {
+            "generator": build(lambda: architecture.decoder(width, shape)),
+            "discriminator": build(lambda: architecture.discriminator(shape)),
+        }
+        self._check_critic(networks["discriminator"])
+        if self.search == "encoder":
+            networks["encoder"] = build(lambda: architecture.encoder(shape, width))
+        return networks
+
+    def _check_critic(self, critic):
+        if self._penalty_weight and any(
+            isinstance(layer, _BATCH_NORMS) for layer in critic.modules()
+        ):
+            raise ValueError(
+                "The gradient penalty is a property of single rows, and the critic's "
+                "batch normalisation mixes them. Build the critic without it, as "
+                "ConvNet(discriminator_normalization=None) does, or pass "
+                "loss='logistic' with gradient_penalty=0."
+            )
+        if self.feature_layer is None:
+            return
+        n_layers = getattr(critic, "n_hidden_layers", 0)
+        if self.feature_layer > n_layers:
+            raise ValueError(
+                f"feature_layer={self.feature_layer!r}, but the critic shows "
+                f"{n_layers} hidden layers. Pass a number from 1 to that, or None for "
+                "the features that the architecture itself provides."
+            )
+
+    def _new_networks(self, generator):
+        networks = super()._new_networks(generator)
+        if self.search != "encoder":
+            n_codes = self.n_starts if self.search == "gradient" else self.n_candidates
+            codes = torch.randn(
+                self.n_members_, n_codes, self.latent_dim_, generator=generator
+            )
+            networks["candidates"] = CandidateCodes(codes).to(self.device_)
+        return networks
+
+    def _objective(self, random=None):
+        return AnoGANObjective(
+            loss=self._auto("loss"),
+            latent_dim=self.latent_dim_,
+            n_critic=self.n_critic,
+            gradient_penalty=self._penalty_weight,
+            penalty_interval=self._auto("penalty_interval"),
+            random=random,
+        )
+
+    # Training.
+
+    def _train(self, X, generator):
+        if self.search == "nearest" and self.n_starts > self.n_candidates:
+            raise ValueError(
+                f"n_starts={self.n_starts!r} is more than n_candidates="
+                f"{self.n_candidates!r}, of which the starts are chosen. Raise the "
+                "second or lower the first."
+            )
+        self._train_gan(X, generator)
+        if self.search == "encoder":
+            self._train_encoder(X, generator)
+
+    def _train_gan(self, X, generator):
+        """Train generator and critic, from new seeds if the generator collapses."""
+        restarts = []
+        while True:
+            self.n_iter_, self.history_ = 0, []
+            self.net_ = self._new_net(
+                self._new_networks(generator),
+                self._objective(self._device_generator(generator)),
+                len(X),
+                self._resolve_max_steps(len(X)),
+                generator,
+                callbacks=self._user_callbacks(),
+                average_decay=self.average_decay,
+            )
+            self._run(self.net_, X)
+            self._diversity = self._sample_diversity(X, generator)
+            reason = collapse(self._diversity)
+            # Another seed does not help a generator that has hardly been trained.
+            brief = self.n_iter_ < _MIN_STEPS
+            if reason is None or brief or len(restarts) == self.max_restarts:
+                break
+            restarts.append({"after_steps": self.n_iter_, "reason": reason})
+        self._restarts = restarts
+
+    def _sample_diversity(self, X, generator):
+        rows = torch.randperm(len(X), generator=generator)[:_N_SAMPLES]
+        data = torch.from_numpy(self.scaler_.transform(X[rows.numpy()]))
+        data_variance = float(data.double().var(0, correction=0).sum())
+        codes = self._draw_codes(_N_SAMPLES, generator)
+        with torch.inference_mode():
+            return diversity(self._decode(self.net_.networks, codes), data_variance)
+
+    def _problems(self, report):
+        # Of samples, where the record has that of the nearest rows to the references.
+        report["diversity"] = self._diversity
+        del self._diversity
+        problems = [collapse(report["diversity"])]
+        if self._auto("loss") == "logistic":
+            problems.append(certainty(report["losses"]))
+        return list(filter(None, problems))
+
+    def _train_encoder(self, X, generator):
+        networks = self.net_.networks
+        networks["encoder"].requires_grad_(True)
+        net = self._new_net(
+            {"generator": networks["encoder"]},
+            EncoderObjective(
+                networks["generator"],
+                self._features(networks),
+                self.encoder_feature_weight,
+            ),
+            len(X),
+            self._resolve_max_steps(len(X), "encoder_steps"),
+            generator,
+            noise=self._noise_scale(),
+        )
+        self._run(net, X, "The encoder's training")
+
+    def _features(self, networks):
+        """The critic's features as a function of rows."""
+        critic = networks["discriminator"]
+        if self.feature_layer is None:
+            return lambda x: critic(x)[1]
+        return lambda x: critic.hidden(x, self.feature_layer)
+
+    # Scoring.
+
+    def _find(self, networks, x):
+        """Codes of the nearest normal rows, (n_members, n_rows, latent_dim)."""
+        generator, candidates = networks["generator"], networks.get("candidates")
+        n_steps = self.n_search_steps
+        if n_steps == "auto":
+            n_steps = {"encoder": 0, "gradient": 200, "nearest": 25}[self.search]
+        if self.search == "encoder":
+            starts = networks["encoder"](x)[:, :, None]
+        elif self.search == "gradient":
+            starts = candidates.same_for_all(x.shape[1])
+        else:
+            starts = candidates.nearest(generator, x, self.n_starts)
+        if not n_steps and starts.shape[2] == 1:
+            return starts[:, :, 0]
+        search = LatentSearch(
+            n_steps=n_steps,
+            learning_rate=self.search_learning_rate,
+            residual_loss=self.residual_loss,
+            feature_weight=self.feature_weight,
+            prior_weight=self.prior_weight,
+        )
+        return search(generator, self._features(networks), x, starts)
+
+    def _score_parts(self, networks, x, names):
+        code = self._find(networks, x)
+        parts = {"code": code, "row": x[:1].flatten(2)}
+        if set(names) - {"code", "row"}:
+            generated = networks["generator"](code)
+            parts["reconstruction"] = (x - generated).flatten(2)
+        if "features" in names:
+            features = self._features(networks)
+            parts["features"] = (features(x) - features(generated)).flatten(2)
+        return {name: parts[name] for name in names}
+
+    def _new_score(self):
+        if self.score_type_ != "published":
+            return super()._new_score()
+        weights = {
+            "reconstruction": 1 - self.feature_weight,
+            "features": self.feature_weight,
+        }
+        return WeightedScore(weights, self.residual_loss)
+
+    def _draw_codes(self, n_samples, generator):
+        shape = self.n_members_, n_samples, self.latent_dim_
+        return torch.randn(shape, generator=generator).to(self.device_)
+
+    def _decode(self, networks, codes):
+        return networks["generator"](codes)
+
+    def _encode(self, networks, x):
+        return self._find(networks, x)
+
+    def _reconstruct(self, networks, x):
+        return networks["generator"](self._find(networks, x))
+
+    def _counterpart(self, x, own):
+        return self._reconstruct(self.net_.networks, x).mean(0)

@@ -457,7 +457,7 @@ class AnoGANDetector(BaseGANDetector):
         """Train generator and critic, from new seeds if the generator collapses."""
         restarts = []
         while True:
-            self.n_iter_, self.history_ = 0, []
+            self.n_iter_, self.history_, self._restarts = 0, [], []
             self.net_ = self._new_net(
                 self._new_networks(generator),
                 self._objective(self._device_generator(generator)),
@@ -469,12 +469,13 @@ class AnoGANDetector(BaseGANDetector):
             )
             self._run(self.net_, X)
             self._diversity = self._sample_diversity(X, generator)
-            reason = collapse(self._diversity)
-            # Another seed does not help a generator that has hardly been trained.
-            brief = self.n_iter_ < _MIN_STEPS
-            if reason is None or brief or len(restarts) == self.max_restarts:
+            # One that has hardly been trained cannot have collapsed.
+            self._collapse = None
+            if self.n_iter_ >= _MIN_STEPS:
+                self._collapse = collapse(self._diversity)
+            if self._collapse is None or len(restarts) == self.max_restarts:
                 break
-            restarts.append({"after_steps": self.n_iter_, "reason": reason})
+            restarts.append({"after_steps": self.n_iter_, "reason": self._collapse})
         self._restarts = restarts
 
     def _sample_diversity(self, X, generator):
@@ -488,10 +489,10 @@ class AnoGANDetector(BaseGANDetector):
     def _problems(self, report):
         # Of samples, where the record has that of the nearest rows to the references.
         report["diversity"] = self._diversity
-        del self._diversity
-        problems = [collapse(report["diversity"])]
+        problems = [self._collapse]
         if self._auto("loss") == "logistic":
             problems.append(certainty(report["losses"]))
+        del self._diversity, self._collapse
         return list(filter(None, problems))
 
     def _train_encoder(self, X, generator):

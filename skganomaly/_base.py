@@ -62,9 +62,8 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
     parameters of its own (``_defaults``).
     """
 
-    # Learned, but nobody else's business; "_restarts" and "_diversity" only until they
-    # are reported.
-    _private_state = ("_scores", "_references", "_restarts", "_diversity")
+    # Learned without being shown; all but the first two only until they are reported.
+    _private_state = ("_scores", "_references", "_restarts", "_diversity", "_collapse")
 
     # Names of all score parts, and of those that the local score looks at.
     _part_names = ()

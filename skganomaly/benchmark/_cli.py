@@ -56,6 +56,8 @@ def main(argv=None):
     options = parser.parse_args(argv)
     if options.overhead:
         return _report_overhead()
+    if options.search_cost:
+        return _report_search_cost()
     try:
         pandas = import_optional("pandas")
         import_optional("matplotlib")
@@ -192,6 +194,12 @@ def _parser():
         help="instead, compare the training of GANomalyDetector with the same steps "
         "in a bare torch loop, in CPU time",
     )
+    parser.add_argument(
+        "--search-cost",
+        action="store_true",
+        help="instead, time the latent search of AnoGANDetector in a batch, row by row, "
+        "and beside its encoder and PyOD's loop",
+    )
     return parser
 
 
@@ -206,6 +214,18 @@ def _report_overhead():
         f"estimator, {figures['loop_ms']:.2f} in a bare loop; median ratio "
         f"{figures['ratio']:.2f}"
     )
+    return 0
+
+
+def _report_search_cost():
+    from ._search_cost import measure_search_cost
+
+    with limit_threads(1):
+        figures = measure_search_cost()
+    for data, entries in figures.items():
+        show(f"{data}:")
+        for name, value in entries.items():
+            show(f"  {name:20} {value:10.1f}")
     return 0
 
 

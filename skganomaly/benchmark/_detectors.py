@@ -307,12 +307,13 @@ def get_detectors(names=None):
     Parameters
     ----------
     names : sequence of str or None, default=None
-        Which ones, upper and lower case alike. By default GANomaly, Autoencoder,
-        GANomaly-paper (the published recipe), kNN and kNN-minmax (mean distance to the
-        5 nearest rows on standardised or min-max scaled columns), LOF, OneClassSVM and
-        IForest on standardised columns, and when PyOD is installed its PyOD-KNN and
-        PyOD-AE on standardised columns. GANomaly-latent, the published score on the
-        networks of GANomaly, is there by name only.
+        Which ones, upper and lower case alike. By default GANomaly, AnoGAN,
+        Autoencoder, GANomaly-paper (the published recipe), kNN and kNN-minmax (mean
+        distance to the 5 nearest rows on standardised or min-max scaled columns), LOF,
+        OneClassSVM and IForest on standardised columns, and when PyOD is installed its
+        PyOD-KNN and PyOD-AE on standardised columns. By name only: GANomaly-latent and
+        AnoGAN-published, the published scores on the networks of GANomaly and AnoGAN
+        (that of f-AnoGAN), and PyOD-AnoGAN.
 
     Returns
     -------
@@ -366,6 +367,18 @@ def _ganomaly_latent():
     return GANomalyDetector(score_type="latent")
 
 
+def _anogan():
+    from .. import AnoGANDetector
+
+    return AnoGANDetector()
+
+
+def _f_anogan():
+    from .. import AnoGANDetector
+
+    return AnoGANDetector(score_type="published", residual_loss="l2", feature_weight=0.5)
+
+
 def _autoencoder():
     from .. import AutoencoderDetector
 
@@ -398,6 +411,12 @@ def _pyod_knn():
     return make_pipeline(StandardScaler(), KNN())
 
 
+def _pyod_anogan():
+    from pyod.models.anogan import AnoGAN
+
+    return make_pipeline(StandardScaler(), AnoGAN())
+
+
 def _pyod_autoencoder():
     from pyod.models.auto_encoder import AutoEncoder
 
@@ -407,6 +426,8 @@ def _pyod_autoencoder():
 _FACTORIES = {
     "GANomaly": _ganomaly,
     "GANomaly-latent": _ganomaly_latent,
+    "AnoGAN": _anogan,
+    "AnoGAN-published": _f_anogan,
     "Autoencoder": _autoencoder,
     "GANomaly-paper": _ganomaly_paper,
     "kNN": _knn,
@@ -416,10 +437,11 @@ _FACTORIES = {
     "IForest": _isolation_forest,
     "PyOD-KNN": _pyod_knn,
     "PyOD-AE": _pyod_autoencoder,
+    "PyOD-AnoGAN": _pyod_anogan,
 }
 
 
-_BY_NAME_ONLY = ("GANomaly-latent",)
+_BY_NAME_ONLY = ("GANomaly-latent", "AnoGAN-published", "PyOD-AnoGAN")
 
 
 def _last_step(estimator):

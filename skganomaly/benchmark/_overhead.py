@@ -48,9 +48,9 @@ def measure_overhead(n_samples=10_000, n_features=30, *, n_steps=300, n_repeats=
 class _TimedDetector(GANomalyDetector):
     """Notes the CPU seconds of the training alone, without scores and threshold."""
 
-    def _train(self, X):
+    def _train(self, X, generator):
         start = time.process_time()
-        super()._train(X)
+        super()._train(X, generator)
         self.train_seconds = time.process_time() - start
 
 

@@ -7,7 +7,7 @@ import torch
 from ._base import BaseGANDetector
 from ._compat import Interval, StrOptions
 from ._docstrings import share_docs
-from ._health import certainty, collapse, diversity
+from ._health import certainty, compare_samples, generator_failure
 from ._latent_search import CandidateCodes, LatentSearch
 from ._losses import (
     discriminator_cross_entropy,
@@ -27,6 +27,9 @@ _N_SAMPLES = 512
 
 # Steps of the generator's training before its collapse is one.
 _MIN_STEPS = 200
+
+# The critic's step size as a multiple of the generator's.
+_CRITIC_RATE = 8
 
 # Keeps the encoder's codes where the generator has been trained (Schlegl et al. leave
 # it out, and find codes that no draw from the prior would give).
@@ -165,9 +168,15 @@ class AnoGANDetector(BaseGANDetector):
     average_decay : float in [0, 1), default=0.99
         The generator is a moving average, with this decay, of what it was after each
         of its steps, which is steadier than the last of them.
+    critic_learning_rate : float or "auto", default="auto"
+        Step size of the critic. A critic that learns faster than the generator keeps
+        this from circling around the data [4]_: "auto" is 8 times ``learning_rate``.
+    encoder_learning_rate : float, default=1e-3
+        Step size of the encoder. Not used unless ``search="encoder"``, as for
+        ``encoder_steps`` and ``encoder_feature_weight``.
     encoder_steps : int or "auto", default="auto"
-        Optimiser steps of the encoder, trained after the GAN. "auto" is as for
-        ``max_steps``. Not used unless ``search="encoder"``.
+        Optimiser steps of the encoder, trained after the GAN. "auto" is 20 passes over
+        the rows, at least 50 steps and at most 600 for plain rows and 300 otherwise.
     encoder_feature_weight : float, default=1.0
         Weight, in the encoder's training, of the reconstruction of the critic's
         features beside that of the row (:math:`\kappa` of [2]_).
@@ -214,6 +223,14 @@ class AnoGANDetector(BaseGANDetector):
     max_restarts : int, default=2
         How often to start again, from another seed, when the generator has collapsed.
     {{score_parameters}}
+    max_steps : int or "auto", default="auto"
+        Batches that generator and critic are trained on. "auto" is 600, however many
+        rows there are: the generator never sees them, so it cannot learn them by
+        heart.
+    batch_size : int, default=64
+        Rows of a mini-batch; all rows if there are fewer.
+    learning_rate : float or "auto", default="auto"
+        Step size of the generator. "auto" is 5e-4.
     {{training_parameters}}
 
     Attributes
@@ -234,6 +251,8 @@ class AnoGANDetector(BaseGANDetector):
        doi:10.1016/j.media.2019.01.010.
     .. [3] I. Gulrajani et al., "Improved training of Wasserstein GANs", NeurIPS 2017,
        arXiv:1704.00028.
+    .. [4] M. Heusel et al., "GANs trained by a two time-scale update rule converge to
+       a local Nash equilibrium", NeurIPS 2017, arXiv:1706.08500.
 
     Examples
     --------
@@ -252,11 +271,15 @@ class AnoGANDetector(BaseGANDetector):
             **BaseGANDetector._defaults["rows"],
             "loss": "wgan-gp",
             "penalty_interval": 1,
+            "max_steps": 600,
+            "learning_rate": 5e-4,
         },
         "maps": {
             **BaseGANDetector._defaults["maps"],
             "loss": "wgan-gp",
             "penalty_interval": 4,
+            "max_steps": 600,
+            "learning_rate": 5e-4,
         },
     }
 
@@ -266,6 +289,15 @@ class AnoGANDetector(BaseGANDetector):
         "n_critic": _COUNT,
         "gradient_penalty": [*_WEIGHT, StrOptions({"auto"})],
         "penalty_interval": [*_COUNT, StrOptions({"auto"})],
+        "learning_rate": [
+            Interval(Real, 0, None, closed="neither"),
+            StrOptions({"auto"}),
+        ],
+        "critic_learning_rate": [
+            Interval(Real, 0, None, closed="neither"),
+            StrOptions({"auto"}),
+        ],
+        "encoder_learning_rate": [Interval(Real, 0, None, closed="neither")],
         "average_decay": [Interval(Real, 0, 1, closed="left")],
         "encoder_steps": [*_COUNT, StrOptions({"auto"})],
         "encoder_feature_weight": _WEIGHT,
@@ -303,6 +335,8 @@ class AnoGANDetector(BaseGANDetector):
         gradient_penalty="auto",
         penalty_interval="auto",
         average_decay=0.99,
+        critic_learning_rate="auto",
+        encoder_learning_rate=1e-3,
         encoder_steps="auto",
         encoder_feature_weight=1.0,
         search="encoder",
@@ -323,7 +357,7 @@ class AnoGANDetector(BaseGANDetector):
         validation_fraction=0.0,
         max_steps="auto",
         batch_size=64,
-        learning_rate=1e-3,
+        learning_rate="auto",
         learning_rate_schedule="auto",
         beta_1="auto",
         callbacks=None,
@@ -361,6 +395,8 @@ class AnoGANDetector(BaseGANDetector):
         self.gradient_penalty = gradient_penalty
         self.penalty_interval = penalty_interval
         self.average_decay = average_decay
+        self.critic_learning_rate = critic_learning_rate
+        self.encoder_learning_rate = encoder_learning_rate
         self.encoder_steps = encoder_steps
         self.encoder_feature_weight = encoder_feature_weight
         self.search = search
@@ -382,14 +418,14 @@ class AnoGANDetector(BaseGANDetector):
         normalised fully connected layers in its place), rows scaled to [-1, 1], batches
         of 64, and the published search and score:
 
-        - "anogan" [1]_: logistic loss, Adam at 2e-4 with :math:`eta_1 = 0.5`, a
+        - "anogan" [1]_: logistic loss, Adam at 2e-4 with :math:`\beta_1 = 0.5`, a
           100-dimensional code found by 500 steps from a random start, absolute
           differences, features weighted 0.1;
-        - "f-anogan" [2]_: WGAN-GP with 5 critic steps for each of the generator, Adam at
-          1e-4 with :math:`eta = (0, 0.9)`, a 128-dimensional code from an encoder
-          trained with :math:`\kappa = 1`, squared differences, and features that weigh
-          as much as rows. The residual networks and the encoder's learning rate of
-          5e-5 of the authors' code are not reproduced.
+        - "f-anogan" [2]_: WGAN-GP with 5 critic steps for each of the generator, Adam
+          at 1e-4 with :math:`\beta = (0, 0.9)`, a 128-dimensional code from an encoder
+          trained with :math:`\kappa = 1` at 5e-5, squared differences, and features that
+          weigh as much as rows. The residual networks of the authors' code are not
+          reproduced.
 
         Parameters
         ----------
@@ -439,6 +475,7 @@ class AnoGANDetector(BaseGANDetector):
                 "residual_loss": "l1",
                 "feature_weight": 0.1,
                 "learning_rate": 2e-4,
+                "critic_learning_rate": 2e-4,
                 "beta_1": 0.5,
             }
         elif paper == "f-anogan":
@@ -451,6 +488,8 @@ class AnoGANDetector(BaseGANDetector):
                 "residual_loss": "l2",
                 "feature_weight": 0.5,
                 "learning_rate": 1e-4,
+                "critic_learning_rate": 1e-4,
+                "encoder_learning_rate": 5e-5,
                 "beta_1": 0.0,
                 "net_params": {"optimizer__betas": (0.0, 0.9)},
             }
@@ -551,37 +590,45 @@ class AnoGANDetector(BaseGANDetector):
                 self._new_networks(generator),
                 self._objective(self._device_generator(generator)),
                 len(X),
-                self._resolve_max_steps(len(X)),
+                self._auto("max_steps"),
                 generator,
+                lr=self._auto("learning_rate"),
+                optimizer_d__lr=self._critic_rate(),
                 callbacks=self._user_callbacks(),
                 average_decay=self.average_decay,
             )
             self._run(self.net_, X)
-            self._diversity = self._sample_diversity(X, generator)
+            self._samples = self._compare_samples(X, generator)
             # One that has hardly been trained cannot have collapsed.
-            self._collapse = None
+            self._failure = None
             if self.n_iter_ >= _MIN_STEPS:
-                self._collapse = collapse(self._diversity)
-            if self._collapse is None or len(restarts) == self.max_restarts:
+                self._failure = generator_failure(**self._samples)
+            if self._failure is None or len(restarts) == self.max_restarts:
                 break
-            restarts.append({"after_steps": self.n_iter_, "reason": self._collapse})
+            restarts.append({"after_steps": self.n_iter_, "reason": self._failure})
         self._restarts = restarts
 
-    def _sample_diversity(self, X, generator):
-        rows = torch.randperm(len(X), generator=generator)[:_N_SAMPLES]
+    def _critic_rate(self):
+        if self.critic_learning_rate != "auto":
+            return self.critic_learning_rate
+        return _CRITIC_RATE * self._auto("learning_rate")
+
+    def _compare_samples(self, X, generator):
+        """How samples of each member compare with training rows."""
+        rows = torch.randperm(len(X), generator=generator)[:_N_SAMPLES].sort().values
         data = torch.from_numpy(self.scaler_.transform(X[rows.numpy()]))
-        data_variance = float(data.double().var(0, correction=0).sum())
         codes = self._draw_codes(_N_SAMPLES, generator)
         with torch.inference_mode():
-            return diversity(self._decode(self.net_.networks, codes), data_variance)
+            samples = self._decode(self.net_.networks, codes).cpu()
+        return compare_samples(samples, data)
 
     def _problems(self, report):
         # Of samples, where the record has that of the nearest rows to the references.
-        report["diversity"] = self._diversity
-        problems = [self._collapse]
+        report |= self._samples
+        problems = [self._failure]
         if self._auto("loss") == "logistic":
             problems.append(certainty(report["losses"]))
-        del self._diversity, self._collapse
+        del self._samples, self._failure
         return list(filter(None, problems))
 
     def _train_encoder(self, X, generator):
@@ -597,6 +644,7 @@ class AnoGANDetector(BaseGANDetector):
             len(X),
             self._resolve_max_steps(len(X), "encoder_steps"),
             generator,
+            lr=self.encoder_learning_rate,
             noise=self._noise_scale(),
         )
         self._run(net, X, "The encoder's training")

@@ -54,6 +54,7 @@ class AutoencoderDetector(BaseGANDetector):
 
         "auto" is "local".
     {{score_parameters}}
+    {{step_parameters}}
     {{training_parameters}}
 
     Attributes

@@ -63,7 +63,7 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
     """
 
     # Learned without being shown; all but the first two only until they are reported.
-    _private_state = ("_scores", "_references", "_restarts", "_diversity", "_collapse")
+    _private_state = ("_scores", "_references", "_restarts", "_samples", "_failure")
 
     # Names of all score parts, and of those that the local score looks at.
     _part_names = ()
@@ -405,7 +405,6 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
         batch_size = min(self.batch_size, n_rows)
         per_epoch = TensorBatches.steps_per_epoch(n_rows, batch_size)
         options = {
-            "lr": self.learning_rate,
             "batch_size": batch_size,
             "max_epochs": -(-max_steps // per_epoch),
             "callbacks": callbacks,
@@ -456,6 +455,7 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
             len(X),
             self._resolve_max_steps(len(X)),
             generator,
+            lr=self.learning_rate,
             noise=self._noise_scale(),
             callbacks=[*self._own_callbacks(generator), *self._user_callbacks()],
         )
@@ -527,7 +527,7 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
         if not all(torch.isfinite(m).all() for m in magnitudes.values()):
             raise FloatingPointError(
                 "Training diverged: the trained networks give values that are not "
-                f"finite. Lower learning_rate, which is {self.learning_rate:g}."
+                f"finite. Lower learning_rate, which is {self.learning_rate!r}."
             )
         for name, magnitude in magnitudes.items():
             self._scores[name].fit_magnitudes(magnitude)

@@ -32,7 +32,7 @@ _SHARED = {
         averaged against the luck of a single seed. "auto" is 4 for plain rows and 2
         otherwise.
     input_noise : float, list of float or "auto", default="auto"
-        Standard deviation of Gaussian noise on the generator's input during training,
+        Standard deviation of Gaussian noise on the rows to be encoded during training,
         in scaled units, or one for each member. "auto" is (0.1, 0.3, 0.6, 1.0) for
         plain rows and 0 otherwise.
 """,
@@ -66,7 +66,7 @@ _SHARED = {
     validation_fraction : float in [0, 1), default=0.0
         Share of the training rows held out of training, to set the threshold with.
 """,
-    "training_parameters": """
+    "step_parameters": """
     max_steps : int or "auto", default="auto"
         Optimiser steps. "auto" is 20 passes over the rows, but at least 50 steps and
         at most 600 for plain rows and 300 otherwise. More steps on few rows make the
@@ -75,6 +75,8 @@ _SHARED = {
         Rows of a mini-batch; all rows if there are fewer.
     learning_rate : float, default=1e-3
         Step size of Adam.
+""",
+    "training_parameters": """
     learning_rate_schedule : {"auto", "cosine", "constant"}, default="auto"
         "cosine" warms up over the first 2 % of the steps and decays to 1 % along half
         a cosine. "auto" is "cosine" for plain rows and "constant" otherwise.
@@ -117,7 +119,8 @@ _SHARED = {
     training_report_ : dict
         How the training went, in plain numbers: "losses", the last of each;
         "diversity", for each member the variance of what its generator makes as a
-        share of that of the training rows; "latent_usage", the share of the latent
+        share of that of the training rows (AnoGAN: how far apart its samples are, and,
+        as "distance", how far from the data); "latent_usage", the share of the latent
         directions that codes vary in; "unreachable", the share of training rows whose
         squared residual is above half of the variance; "restarts", with a reason
         each; and "problems", a list of words, empty if all went well.

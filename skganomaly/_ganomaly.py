@@ -135,6 +135,7 @@ class GANomalyDetector(BaseGANDetector):
         How often the discriminator is replaced by one from a new seed when it is never
         wrong in a whole epoch, and so has nothing left to teach.
     {{score_parameters}}
+    {{step_parameters}}
     {{training_parameters}}
 
     Attributes

@@ -2,10 +2,19 @@
 
 import torch
 
-__all__ = ["HealthRecord", "certainty", "collapse", "diversity", "last_losses"]
+__all__ = [
+    "HealthRecord",
+    "certainty",
+    "compare_samples",
+    "generator_failure",
+    "last_losses",
+]
 
-# Generated rows with less than this share of the data's variance have collapsed.
-_COLLAPSED = 0.1
+# Samples closer to each other than this share of the distance between rows have
+# collapsed; further apart, or further from the rows, they have lost the data. Healthy
+# generators stay between .6 and 1.2, and below .2.
+_DIVERSITY = 0.5, 2.0
+_DISTANCE = 0.3
 # A cross-entropy below this is that of a discriminator that is never wrong.
 _NEVER_WRONG = 1e-3
 # A row is out of reach where its squared residual is above this share of the variance.
@@ -89,41 +98,72 @@ class HealthRecord:
         }
 
 
-def diversity(generated, data_variance):
-    """Total variance of generated rows as a share of the data's.
+def compare_samples(samples, rows):
+    """Compare what generators make with the data, by distances between rows.
 
     Parameters
     ----------
-    generated : Tensor of shape (n_members, n_rows, ...)
-    data_variance : float
+    samples : Tensor of shape (n_members, n_samples, ...)
+    rows : Tensor of shape (n_rows, ...)
 
     Returns
     -------
-    list of float
-        For each member; 1 where the data do not vary.
+    dict
+        For each member "diversity", the mean distance between two samples as a share of
+        that between two rows, and "distance", the energy distance [1]_ of samples and
+        rows in the same unit: 0 if they have the same distribution.
+
+    References
+    ----------
+    .. [1] G. J. Szekely and M. L. Rizzo, "Energy statistics: A class of statistics
+       based on distances", Journal of Statistical Planning and Inference 143, 2013,
+       doi:10.1016/j.jspi.2013.03.018.
     """
-    rows = generated.flatten(2).double()
-    variance = _total_variance(rows.sum(1), rows.square().sum((1, 2)), rows.shape[1])
-    return _shares(variance, data_variance)
+    rows = rows.flatten(1)
+    samples = samples.flatten(2)
+    unit = _mean_distance(rows, rows)
+    if unit == 0:
+        return {"diversity": [1.0] * len(samples), "distance": [0.0] * len(samples)}
+    within = [_mean_distance(made, made) / unit for made in samples]
+    between = [_mean_distance(made, rows) / unit for made in samples]
+    return {
+        "diversity": [round(spread, 4) for spread in within],
+        "distance": [
+            round(2 * apart - spread - 1, 4)
+            for apart, spread in zip(between, within, strict=True)
+        ],
+    }
 
 
-def collapse(diversity):
-    """Words for generators whose output hardly varies, or None.
+def _mean_distance(a, b):
+    """Mean distance between two rows; without those of a row to itself."""
+    distances = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+    n_pairs = distances.numel() - (len(a) if a is b else 0)
+    return float(distances.double().sum()) / max(n_pairs, 1)
+
+
+def generator_failure(diversity, distance):
+    """Words for generators whose samples are unlike the data, or None.
 
     Parameters
     ----------
-    diversity : list of float
-        Share of the data's variance, for each member.
+    diversity, distance : list of float
+        See :func:`compare_samples`.
     """
-    collapsed = [k for k, share in enumerate(diversity) if share < _COLLAPSED]
-    if not collapsed:
+    failed = [
+        k
+        for k, (spread, apart) in enumerate(zip(diversity, distance, strict=True))
+        if not (_DIVERSITY[0] <= spread <= _DIVERSITY[1] and apart <= _DISTANCE)
+    ]
+    if not failed:
         return None
-    shares = ", ".join(f"{100 * diversity[k]:.2g} %" for k in collapsed)
+    figures = ", ".join(
+        f"{diversity[k]:.2g} and {distance[k]:.2g} for member {k}" for k in failed
+    )
     return (
-        f"The generator of member {', '.join(map(str, collapsed))} has collapsed: what "
-        f"it makes has {shares} of the variance of the training rows. Train for longer "
-        "with max_steps, lower learning_rate, pass more rows, or try another "
-        "random_state."
+        "What the generator makes is unlike the training rows: its diversity and "
+        f"distance, ideally 1 and 0, are {figures}. Train for longer with max_steps, "
+        "lower learning_rate, or pass more rows."
     )
 
 

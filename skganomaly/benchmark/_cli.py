@@ -197,8 +197,8 @@ def _parser():
     parser.add_argument(
         "--search-cost",
         action="store_true",
-        help="instead, time the latent search of AnoGANDetector in a batch, row by row, "
-        "and beside its encoder and PyOD's loop",
+        help="instead, time the latent search of AnoGANDetector in a batch, row by "
+        "row, and beside its encoder and PyOD's loop",
     )
     return parser
 

@@ -376,7 +376,9 @@ def _anogan():
 def _f_anogan():
     from .. import AnoGANDetector
 
-    return AnoGANDetector(score_type="published", residual_loss="l2", feature_weight=0.5)
+    return AnoGANDetector(
+        score_type="published", residual_loss="l2", feature_weight=0.5
+    )
 
 
 def _autoencoder():

@@ -1,5 +1,6 @@
 """AnoGAN: a generator of normal rows, and the search for the nearest of them."""
 
+import math
 from numbers import Integral, Real
 
 import torch
@@ -17,10 +18,12 @@ from ._losses import (
     wasserstein_estimate,
 )
 from ._networks import _BATCH_NORMS
-from ._scoring import WeightedScore
+from ._scoring import LocalScore, WeightedScore
 from .architectures import ConvNet
 
 __all__ = ["AnoGANDetector"]
+
+_TINY = 1e-12
 
 # Generated rows that a collapse is judged by.
 _N_SAMPLES = 512
@@ -28,8 +31,9 @@ _N_SAMPLES = 512
 # Steps of the generator's training before its collapse is one.
 _MIN_STEPS = 200
 
-# The critic's step size as a multiple of the generator's.
-_CRITIC_RATE = 8
+# Images are halved until they are no larger than this. A generator that starts from
+# fewer pixels takes far longer to train.
+_SMALLEST_MAP = 8
 
 # Keeps the encoder's codes where the generator has been trained (Schlegl et al. leave
 # it out, and find codes that no draw from the prior would give).
@@ -266,6 +270,8 @@ class AnoGANDetector(BaseGANDetector):
 
     _part_names = ("reconstruction", "features", "code")
     _local_parts = {"rows": ("reconstruction", "code"), "maps": ("code",)}
+    _max_steps = {"rows": 600, "maps": 500}
+    _latent_dims = {"rows": 256, "maps": 64}
     _defaults = {
         "rows": {
             **BaseGANDetector._defaults["rows"],
@@ -273,13 +279,15 @@ class AnoGANDetector(BaseGANDetector):
             "penalty_interval": 1,
             "max_steps": 600,
             "learning_rate": 5e-4,
+            "critic_rate": 8,
         },
         "maps": {
             **BaseGANDetector._defaults["maps"],
             "loss": "wgan-gp",
             "penalty_interval": 4,
-            "max_steps": 600,
-            "learning_rate": 5e-4,
+            "max_steps": 1000,
+            "learning_rate": 1e-3,
+            "critic_rate": 1,
         },
     }
 
@@ -423,8 +431,8 @@ class AnoGANDetector(BaseGANDetector):
           differences, features weighted 0.1;
         - "f-anogan" [2]_: WGAN-GP with 5 critic steps for each of the generator, Adam
           at 1e-4 with :math:`\beta = (0, 0.9)`, a 128-dimensional code from an encoder
-          trained with :math:`\kappa = 1` at 5e-5, squared differences, and features that
-          weigh as much as rows. The residual networks of the authors' code are not
+          trained with :math:`\kappa = 1` at 5e-5, squared differences, and features
+          that weigh as much as rows. The residual networks of the authors' code are not
           reproduced.
 
         Parameters
@@ -508,6 +516,9 @@ class AnoGANDetector(BaseGANDetector):
         architecture = super()._named_architecture(name)
         if isinstance(architecture, ConvNet) and self._penalty_weight:
             architecture.set_params(discriminator_normalization=None)
+        if isinstance(architecture, ConvNet) and name == "conv":
+            halvings = math.log2(max(self.input_shape_[1:]) / _SMALLEST_MAP)
+            architecture.set_params(n_blocks=max(1, math.ceil(halvings)))
         return architecture
 
     @property
@@ -611,7 +622,7 @@ class AnoGANDetector(BaseGANDetector):
     def _critic_rate(self):
         if self.critic_learning_rate != "auto":
             return self.critic_learning_rate
-        return _CRITIC_RATE * self._auto("learning_rate")
+        return self._defaults[self._kind]["critic_rate"] * self._auto("learning_rate")
 
     def _compare_samples(self, X, generator):
         """How samples of each member compare with training rows."""
@@ -658,22 +669,30 @@ class AnoGANDetector(BaseGANDetector):
 
     # Scoring.
 
+    @property
+    def _n_search_steps(self):
+        if self.n_search_steps != "auto":
+            return self.n_search_steps
+        return {"encoder": 0, "gradient": 200, "nearest": 25}[self.search]
+
+    @property
+    def _searches(self):
+        """Whether codes are more than what the encoder says."""
+        return self.search != "encoder" or self._n_search_steps > 0
+
     def _find(self, networks, x):
         """Codes of the nearest normal rows, (n_members, n_rows, latent_dim)."""
         generator, candidates = networks["generator"], networks.get("candidates")
-        n_steps = self.n_search_steps
-        if n_steps == "auto":
-            n_steps = {"encoder": 0, "gradient": 200, "nearest": 25}[self.search]
         if self.search == "encoder":
             starts = networks["encoder"](x)[:, :, None]
         elif self.search == "gradient":
             starts = candidates.same_for_all(x.shape[1])
         else:
             starts = candidates.nearest(generator, x, self.n_starts)
-        if not n_steps and starts.shape[2] == 1:
+        if not self._searches:
             return starts[:, :, 0]
         search = LatentSearch(
-            n_steps=n_steps,
+            n_steps=self._n_search_steps,
             learning_rate=self.search_learning_rate,
             residual_loss=self.residual_loss,
             feature_weight=self.feature_weight,
@@ -715,4 +734,53 @@ class AnoGANDetector(BaseGANDetector):
         return networks["generator"](self._find(networks, x))
 
     def _counterpart(self, x, own):
-        return self._reconstruct(self.net_.networks, x).mean(0)
+        networks, score = self.net_.networks, self._scores["score"]
+        codes = self._find(networks, x)
+        if isinstance(score, LocalScore) and self._kind == "maps":
+            # The code of a defective image carries some of the defect; those of the
+            # normal images most like it do not.
+            codes = score.nearest_vectors({"code": codes}, own)
+        return self._decode(networks, codes).mean(0)
+
+    def explain(self, X, *, n_steps=16):
+        """Contribution of each feature or pixel to the score.
+
+        If codes come from the encoder alone, integrated gradients [1]_ of the score
+        along the straight line from a normal counterpart of the row to the row. Codes
+        that were searched for have no gradients; then the score less that of the
+        counterpart is divided in proportion to the squared differences of the two.
+        The counterpart is the row's :meth:`reconstruct`; for images and windows with
+        the score "local", it is generated from the mean code of the most similar
+        reference rows.
+
+        Parameters
+        ----------
+        X : array-like of the shape that ``fit`` saw
+            Rows to explain.
+        n_steps : int, default=16
+            Points on the line at which the gradient is taken. Not used after a search.
+
+        Returns
+        -------
+        ndarray of the shape of ``X``
+            Contributions that add up (approximately, for gradients) to the score of
+            the row less that of its counterpart.
+
+        References
+        ----------
+        .. [1] M. Sundararajan, A. Taly and Q. Yan, "Axiomatic attribution for deep
+           networks", ICML 2017, arXiv:1703.01365.
+        """
+        return super().explain(X, n_steps=n_steps)
+
+    def _contributions(self, x, counterpart, own, n_steps):
+        if not self._searches:
+            return super()._contributions(x, counterpart, own, n_steps)
+        other = counterpart.expand(x.shape)
+        with torch.no_grad():
+            gain = self._score_tensor(x, own) - self._score_tensor(other, own)
+            squares = (x[0] - counterpart).square()
+            shares = (
+                squares.flatten(1) / squares.flatten(1).sum(1).clamp_min(_TINY)[:, None]
+            )
+            return shares.view_as(squares) * gain.view(-1, *[1] * (x.ndim - 2))

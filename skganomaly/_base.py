@@ -92,6 +92,7 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
         },
     }
     _max_steps = {"rows": 600, "maps": 300}
+    _latent_dims = {"rows": 256, "maps": 100}
     _local_options = {
         "rows": {
             "row_weight": 0.5,
@@ -352,8 +353,9 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
             self.architecture_ = copy.deepcopy(architecture)
         self.latent_dim_ = self.latent_dim
         if self.latent_dim == "auto":
+            widest = self._latent_dims[self._kind]
             plain = self._kind == "rows"
-            self.latent_dim_ = min(self.n_features_in_, 256) if plain else 100
+            self.latent_dim_ = min(self.n_features_in_, widest) if plain else widest
         self.n_members_ = self._auto("n_members")
 
     def _named_architecture(self, name):
@@ -514,7 +516,7 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
         self._scores = self._new_scores()
         score, record = self._scores["score"], HealthRecord()
         keys, chunks, magnitudes = [], [], []
-        for rows, x in self._chunks(X_train):
+        for rows, x in self._with_progress(X_train):
             padded = self._parts(x, {*self._part_names, *score.part_names, "row"})
             chunk = {name: part[:, : len(rows)].cpu() for name, part in padded.items()}
             keys.append(row_keys(rows))

@@ -7,6 +7,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
+from tqdm import tqdm
 
 from ._data import draw_seed, row_keys
 from ._scoring import LocalScore
@@ -40,6 +41,18 @@ class InferenceMixin:
             x = x.to(self.device_)
             yield rows, x.expand(self.n_members_, *x.shape)
 
+    # Whether scoring takes so long that it shows a progress bar.
+    _searches = False
+
+    def _with_progress(self, X):
+        """The chunks of ``X``, with a bar over its rows if a search is asked to."""
+        hidden = not (self.verbose and self._searches)
+        label = f"{type(self).__name__}, search"
+        with tqdm(total=len(X), desc=label, unit="row", disable=hidden) as bar:
+            for rows, x in self._chunks(X):
+                yield rows, x
+                bar.update(len(rows))
+
     def _parts(self, x, names):
         with torch.inference_mode():
             return self._score_parts(self.net_.networks, x, names)
@@ -58,7 +71,7 @@ class InferenceMixin:
     def _anomaly_scores(self, X, name="score"):
         """Anomaly scores of validated rows, by the score or by one part alone."""
         scores = []
-        for rows, x in self._chunks(X):
+        for rows, x in self._with_progress(X):
             own = self._own_references(row_keys(rows), x.shape[1], name)
             with torch.inference_mode():
                 values = self._score_tensor(x, own, name)
@@ -360,16 +373,20 @@ class InferenceMixin:
             own = self._own_references(row_keys(rows), x.shape[1])
             with torch.no_grad():
                 counterpart = self._counterpart(x, own)
-            change = x[0] - counterpart
-            total = torch.zeros_like(change)
-            for step in range(n_steps):
-                share = (step + 0.5) / n_steps
-                point = (counterpart + share * change).requires_grad_()
-                score = self._score_tensor(point.expand(x.shape), own)
-                total += torch.autograd.grad(score.sum(), point)[0]
-            contribution = (total / n_steps * change)[: len(rows)]
-            contributions.append(contribution.cpu().double().numpy())
+            contribution = self._contributions(x, counterpart, own, n_steps)
+            contributions.append(contribution[: len(rows)].cpu().double().numpy())
         return np.concatenate(contributions).reshape(np.shape(X))
+
+    def _contributions(self, x, counterpart, own, n_steps):
+        """Integrated gradients of the scores of ``x`` from their counterparts."""
+        change = x[0] - counterpart
+        total = torch.zeros_like(change)
+        for step in range(n_steps):
+            share = (step + 0.5) / n_steps
+            point = (counterpart + share * change).requires_grad_()
+            score = self._score_tensor(point.expand(x.shape), own)
+            total += torch.autograd.grad(score.sum(), point)[0]
+        return total / n_steps * change
 
     def _counterpart(self, x, own):
         """A normal row to compare each row with, scaled."""
@@ -383,7 +400,7 @@ class InferenceMixin:
         """Stack of what ``function(networks, x)`` returns, (n_members, n, ...)."""
         check_is_fitted(self)
         outputs = []
-        for rows, x in self._chunks(self._validate(X, reset=False)):
+        for rows, x in self._with_progress(self._validate(X, reset=False)):
             with torch.inference_mode():
                 output = function(self.net_.networks, x)[:, : len(rows)]
             outputs.append(output.cpu().numpy())

@@ -344,6 +344,22 @@ class LocalScore(_Score):
         nearest = self.joined.neighbors(vectors, own)[:, :, :_N_NEIGHBORS]
         return self.reference_rows[nearest].mean((0, 2))
 
+    def nearest_vectors(self, parts, own):
+        """Mean of the joined parts of the nearest reference rows.
+
+        Only without ``whiten``, where these are stored but for their mean.
+
+        Returns
+        -------
+        Tensor of shape (n_members, n_rows, width)
+        """
+        (centring,) = self.joined.transforms
+        nearest = self.joined.neighbors(centring(self._joined(parts)), own)
+        n_members, _, width = self.joined.references.shape
+        place = nearest[:, :, :_N_NEIGHBORS].flatten(1)[:, :, None]
+        vectors = self.joined.references.gather(1, place.expand(-1, -1, width))
+        return vectors.view(n_members, -1, _N_NEIGHBORS, width).mean(2) + centring.mean
+
     def reference_scores(self, parts):
         """Scores from fits without the rows, where these are few for their width.
 

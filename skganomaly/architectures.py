@@ -252,7 +252,10 @@ class ConvNet(BaseEstimator):
 
     def initialize(self, network, generator):
         """Draw the weights of ``network`` from ``generator``."""
-        initialize_layers(network, generator, normal_std=0.02)
+        # The small weights of DCGAN need a normalisation that brings back the scale.
+        normalized = any("BatchNorm" in type(m).__name__ for m in network.modules())
+        std = 0.02 if normalized else None
+        initialize_layers(network, generator, normal_std=std)
 
     def _sizes(self, input_shape):
         """Spatial sizes from the input to the deepest layer."""

@@ -8,10 +8,22 @@ from ._version import __version__
 if TYPE_CHECKING:
     from ._autoencoder import AutoencoderDetector
     from ._ganomaly import GANomalyDetector
+    from .interop import as_pyod, from_pyod
 
-__all__ = ["AutoencoderDetector", "GANomalyDetector", "__version__"]
+__all__ = [
+    "AutoencoderDetector",
+    "GANomalyDetector",
+    "__version__",
+    "as_pyod",
+    "from_pyod",
+]
 
-_MODULES = {"AutoencoderDetector": "_autoencoder", "GANomalyDetector": "_ganomaly"}
+_MODULES = {
+    "AutoencoderDetector": "_autoencoder",
+    "GANomalyDetector": "_ganomaly",
+    "as_pyod": "interop",
+    "from_pyod": "interop",
+}
 
 
 def __getattr__(name):

@@ -16,7 +16,13 @@ from skganomaly import architectures, benchmark, datasets, thresholds
 ROOT = Path(skganomaly.__file__).parents[1]
 
 PUBLIC = {
-    skganomaly: ["AutoencoderDetector", "GANomalyDetector", "__version__"],
+    skganomaly: [
+        "AutoencoderDetector",
+        "GANomalyDetector",
+        "__version__",
+        "as_pyod",
+        "from_pyod",
+    ],
     architectures: ["ConvNet", "MLP"],
     thresholds: [
         "CallableThreshold",
@@ -228,9 +234,11 @@ def _code_blocks(path):
 README = ROOT / "README.rst"
 
 
-@pytest.mark.parametrize("page", ["README.rst", "docs/user_guide.rst"])
+@pytest.mark.parametrize("page", ["README.rst", "docs/pyod.rst", "docs/user_guide.rst"])
 def test_code_of_pages_runs(page, tmp_path, monkeypatch, capsys):
     """The code of a page runs from top to bottom in one namespace, on its own."""
+    if page == "docs/pyod.rst":
+        pytest.importorskip("pyod", reason="pyod is not installed")
     monkeypatch.chdir(tmp_path)
     path = ROOT / page
     blocks = _code_blocks(path)

@@ -99,7 +99,8 @@ ARROWS = {
     },
     "_ganomaly": {"_base", "_compat", "_docstrings", "_losses"},
     "_autoencoder": {"_base", "_compat", "_docstrings", "_losses"},
-    "__init__": {"_autoencoder", "_ganomaly", "_version"},
+    "interop": {"_compat", "thresholds"},
+    "__init__": {"_autoencoder", "_ganomaly", "_version", "interop"},
 }
 # What a module may know outside the standard library and NumPy.
 KNOWLEDGE = {
@@ -113,6 +114,7 @@ KNOWLEDGE = {
     "architectures": {"sklearn", "torch"},
     "_ganomaly": {"torch"},
     "_autoencoder": {"torch"},
+    "interop": {"pyod", "sklearn"},
 }
 
 

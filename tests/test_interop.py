@@ -439,6 +439,7 @@ def test_pythresh_as_threshold(small, name, numpy_state_kept):
     import pyod.models.thresholds
 
     thresholder = getattr(pyod.models.thresholds, name)()
+    np.random.seed(7)  # noqa: NPY002
     before = np.random.get_state()[1].copy()  # noqa: NPY002
     detector = small(threshold=thresholder).fit(X_TRAIN)
     assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
@@ -642,6 +643,7 @@ def test_directions_turn(fitted):
     theirs = KNN().fit(X_TRAIN)
     ours = from_pyod(theirs) if fitted else from_pyod(KNN()).fit(X_TRAIN)
     assert (ours.detector_ is theirs) == fitted
+    assert hasattr(ours.detector, "threshold_") == fitted
     scores = theirs.decision_function(X_TEST)
     assert_array_equal(ours.anomaly_score(X_TEST), scores)
     assert_array_equal(ours.score_samples(X_TEST), -scores)

@@ -9,18 +9,23 @@ if TYPE_CHECKING:
     from ._anogan import AnoGANDetector
     from ._autoencoder import AutoencoderDetector
     from ._ganomaly import GANomalyDetector
+    from .interop import as_pyod, from_pyod
 
 __all__ = [
     "AnoGANDetector",
     "AutoencoderDetector",
     "GANomalyDetector",
     "__version__",
+    "as_pyod",
+    "from_pyod",
 ]
 
 _MODULES = {
     "AnoGANDetector": "_anogan",
     "AutoencoderDetector": "_autoencoder",
     "GANomalyDetector": "_ganomaly",
+    "as_pyod": "interop",
+    "from_pyod": "interop",
 }
 
 

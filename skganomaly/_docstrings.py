@@ -62,7 +62,7 @@ _SHARED = {
         - a number: the cut itself, in the units of ``anomaly_score``;
         - a callable that takes the scores and returns the cut;
         - an object with ``fit(scores)`` and ``threshold_``, such as those in
-          :mod:`skganomaly.thresholds`.
+          :mod:`skganomaly.thresholds`, or a thresholder of PyThresh.
     validation_fraction : float in [0, 1), default=0.0
         Share of the training rows held out of training, to set the threshold with.
 """,

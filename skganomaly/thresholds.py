@@ -503,8 +503,10 @@ def _resolve_threshold(threshold, *, rate):
     # A class has `fit` and is callable, but it is an instance that was meant.
     elif not isinstance(threshold, type):
         if hasattr(threshold, "fit"):
-            is_estimator = isinstance(threshold, BaseEstimator)
-            return clone(threshold) if is_estimator else copy.deepcopy(threshold)
+            # A clone is constructed, and PyThresh seeds NumPy's global generator then.
+            if isinstance(threshold, BaseEstimator) and not _is_pythresh(threshold):
+                return clone(threshold)
+            return copy.deepcopy(threshold)
         if callable(threshold):
             return CallableThreshold(function=threshold)
     raise ValueError(
@@ -518,16 +520,52 @@ def _fit_threshold(threshold, scores, *, rate):
     """Resolve `threshold` and fit it to `scores` of shape (n_references,).
 
     The rule returned has a finite ``threshold_``; where it found none, or where
-    `threshold` or `scores` is invalid, ValueError is raised.
+    `threshold` or `scores` is invalid, ValueError is raised. A thresholder of PyThresh,
+    whose ``thresh_`` is on a scale of its own, is given one.
     """
     rule = _resolve_threshold(threshold, rate=rate)
     # Checked here too: a rule of the user need not check, nor spare the array.
-    rule.fit(_check_scores(scores).copy())
+    scores = _check_scores(scores)
+    rule.fit(scores.copy())
+    if _is_pythresh(rule):
+        rule.threshold_ = _cut_from_labels(scores, rule.labels_, rule.thresh_)
     _check_cut(
         getattr(rule, "threshold_", None),
         f"threshold_ of {type(rule).__name__} after fit",
     )
     return rule
+
+
+def _is_pythresh(rule):
+    # By name, so that PyThresh is not imported to look at something else.
+    return any(cls.__module__.startswith("pythresh.") for cls in type(rule).__mro__)
+
+
+def _cut_from_labels(scores, labels, position=None):
+    """Return a cut that flags just the scores labelled 1.
+
+    It lies at `position` on a scale where `scores` span [0, 1], as PyThresh's
+    ``thresh_`` does; without one in the middle of the gap. Where no cut flags just
+    these scores, ValueError is raised.
+    """
+    flagged = np.asarray(labels) == 1
+    lowest = scores[flagged].min(initial=np.inf)
+    highest = scores[~flagged].max(initial=-np.inf)
+    if highest >= lowest:
+        raise ValueError(
+            f"A threshold flags the highest scores; got labels that flag {lowest:.6g} "
+            f"and not {highest:.6g}. Use a thresholder that finds a cut, as those of "
+            "PyThresh do that have a thresh_ after fit."
+        )
+    # What ties with the cut is flagged by PyThresh and not by a threshold.
+    below = np.nextafter(lowest, -np.inf)
+    if position is not None and np.isfinite(position):
+        cut = scores.min() + position * np.ptp(scores)
+    elif np.isinf(highest) or np.isinf(lowest):
+        cut = below if np.isinf(highest) else highest
+    else:
+        cut = highest + (lowest - highest) / 2
+    return float(np.clip(cut, highest, below))
 
 
 def p_values(reference_scores_sorted, scores):

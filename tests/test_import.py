@@ -120,7 +120,8 @@ ARROWS = {
         "architectures",
     },
     "_autoencoder": {"_base", "_compat", "_docstrings", "_losses"},
-    "__init__": {"_anogan", "_autoencoder", "_ganomaly", "_version"},
+    "interop": {"_compat", "thresholds"},
+    "__init__": {"_anogan", "_autoencoder", "_ganomaly", "_version", "interop"},
 }
 # What a module may know outside the standard library and NumPy.
 KNOWLEDGE = {
@@ -137,6 +138,7 @@ KNOWLEDGE = {
     "_anogan": {"torch"},
     "_ganomaly": {"torch"},
     "_autoencoder": {"torch"},
+    "interop": {"pyod", "sklearn"},
 }
 
 

@@ -1,0 +1,454 @@
+"""PyOD in both directions: our detectors there, and its detectors here.
+
+PyOD [1]_ and scikit-learn use the same names with opposite signs: a higher
+``decision_function`` is an anomaly in the one and normal in the other. So no object has
+both. :func:`as_pyod` and :func:`from_pyod` return wrappers that follow one convention
+throughout.
+
+References
+----------
+.. [1] Zhao, Nasrullah and Li, "PyOD: A Python Toolbox for Scalable Outlier
+   Detection", JMLR 20(96), 2019, arXiv:1901.01588.
+"""
+
+from numbers import Real
+
+import numpy as np
+from sklearn.base import BaseEstimator, OutlierMixin, clone, is_outlier_detector
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ._compat import HasMethods, _fit_context
+from .thresholds import _cut_from_labels
+
+try:
+    from pyod.models.base import BaseDetector
+except ImportError as error:
+    BaseDetector, _PYOD_ERROR = None, error
+
+__all__ = ["as_pyod", "from_pyod"]
+
+_PYOD_CONTAMINATION = 0.1
+
+
+def as_pyod(detector, *, X_train=None, contamination=None):
+    """Return a detector as a PyOD detector.
+
+    The result is an instance of :class:`pyod.models.base.BaseDetector`: its
+    ``decision_function`` is higher for anomalies, its labels are 0 and 1, and all that
+    PyOD does with a detector works, such as ``predict_proba``, ``predict_confidence``,
+    ``predict_with_rejection``, thresholders and ensembles. ``fit`` trains a clone,
+    which is then in ``detector_``. Parameters nest, as in ``detector__max_steps``.
+
+    A detector that is fitted already is used as it is, without training: the result
+    can predict at once.
+
+    Parameters
+    ----------
+    detector : estimator
+        An outlier detector that has scikit-learn's directions and ``score_samples``,
+        fitted or not: a detector of this library, one of scikit-learn's, or a
+        :class:`~sklearn.pipeline.Pipeline` that ends in one.
+    X_train : array-like of the shape that ``fit`` saw, or None, default=None
+        For a fitted detector, the rows that it was trained on. They are scored, not
+        learned from, and ``decision_scores_`` and ``labels_`` are theirs, row by row.
+        Without them ``decision_scores_`` are the detector's ``reference_scores_``: as
+        good for thresholds, probabilities and confidence, but sorted, so **not in the
+        order of the training rows**, and not one for each where some rows were held
+        out or were more than ``max_references``.
+    contamination : float in (0, 0.5], thresholder or None, default=None
+        PyOD's parameter. A number is the share of the training rows to be flagged,
+        whatever the detector's own threshold. An object with ``fit``, ``predict``,
+        ``labels_`` and ``thresh_``, as in ``pyod.models.thresholds``, finds the cut
+        itself. None is
+
+        - for a fitted detector, its own threshold, so that labels agree with the
+          detector's; the parameter then reads as the share of ``decision_scores_``
+          above it, but at least one row's and at most 0.5;
+        - otherwise the detector's own ``contamination`` if that is a number, and
+          PyOD's default of 0.1 if not.
+
+    Returns
+    -------
+    PyODDetector
+        With ``detector_``, ``decision_scores_``, ``threshold_`` and ``labels_`` when
+        fitted. A fitted detector is shared and not copied. ``clone``, and with it the
+        ensembles of PyOD, forget what it learned and train again.
+
+    Raises
+    ------
+    ImportError
+        If PyOD is not installed.
+    TypeError
+        If `detector` is a class, a PyOD detector, or no outlier detector with
+        ``score_samples``.
+    ValueError
+        If `contamination` is none of the above; if `X_train` is given for a detector
+        that is not fitted; if it is missing for a fitted detector without
+        ``reference_scores_``.
+
+    See Also
+    --------
+    from_pyod : The other way.
+
+    Examples
+    --------
+    >>> from skganomaly import GANomalyDetector, as_pyod
+    >>> from skganomaly.datasets import make_anomalies
+    >>> X, _ = make_anomalies(200, 4, random_state=0)
+    >>> detector = as_pyod(GANomalyDetector(max_steps=20, random_state=0)).fit(X)
+    >>> int(detector.labels_.sum()), detector.predict_proba(X).shape
+    (20, (200, 2))
+    """
+    if BaseDetector is None:
+        raise ImportError(
+            'as_pyod needs PyOD. Install it with: pip install "skganomaly[pyod]"'
+        ) from _PYOD_ERROR
+    _check_instance(detector)
+    name = type(detector).__name__
+    if isinstance(detector, BaseDetector):
+        raise TypeError(f"{name} is a PyOD detector already; use it as it is.")
+    if not (
+        isinstance(detector, BaseEstimator)
+        and is_outlier_detector(detector)
+        and hasattr(detector, "score_samples")
+    ):
+        raise TypeError(
+            f"as_pyod takes an outlier detector with scikit-learn's score_samples; got "
+            f"{name}. Pass a detector of skganomaly, or a Pipeline that ends in one."
+        )
+    if isinstance(contamination, Real):
+        # PyOD takes every number that is no float or int for a thresholder.
+        contamination = float(contamination)
+    elif not (contamination is None or hasattr(contamination, "fit")):
+        raise ValueError(
+            "contamination must be a number in (0, 0.5], a thresholder such as those "
+            f"of pyod.models.thresholds, or None; got {contamination!r}."
+        )
+    last = _last_step(detector)
+    own = getattr(last, "contamination", None)
+    default = float(own) if isinstance(own, Real) else _PYOD_CONTAMINATION
+    try:
+        check_is_fitted(detector)
+    except NotFittedError:
+        if X_train is not None:
+            raise ValueError(
+                f"X_train is for a fitted detector, and this {name} is not fitted. "
+                "Leave it out, and call fit(X_train) on what as_pyod returns."
+            ) from None
+        return PyODDetector(
+            detector, default if contamination is None else contamination
+        )
+
+    if X_train is not None:
+        scores = -detector.score_samples(X_train)
+    elif hasattr(last, "reference_scores_"):
+        scores = last.reference_scores_
+    else:
+        raise ValueError(
+            f"{name} is fitted and has no reference_scores_, which PyOD's thresholds "
+            "and probabilities are made from. Pass the training rows as X_train."
+        )
+    threshold = None
+    if contamination is None:
+        threshold = -float(last.offset_)
+        share = max(1, np.sum(scores > threshold)) / len(scores)
+        # A little more, as PyOD rounds this share times the number of scores down.
+        contamination = min(0.5, float(np.nextafter(share, 1)))
+    return PyODDetector(detector, contamination)._adopt(detector, scores, threshold)
+
+
+def from_pyod(detector):
+    """Return a PyOD detector as a scikit-learn outlier detector.
+
+    The result has the directions of scikit-learn and of this library: lower
+    ``score_samples`` and ``decision_function`` are more anomalous, ``predict`` gives 1
+    and -1, and ``anomaly_score`` is PyOD's own score. It works in pipelines, searches
+    and cross-validation, and in :func:`as_pyod` for the way back. Parameters nest, as
+    in ``detector__n_neighbors``.
+
+    Parameters
+    ----------
+    detector : object
+        An instance of PyOD, or another with its conventions: ``fit``, a
+        ``decision_function`` that is higher for anomalies, and after ``fit``
+        ``threshold_``, ``labels_`` and ``decision_scores_``. If it is fitted already it
+        is used as it is, shared and not copied, and without training.
+
+    Returns
+    -------
+    SklearnDetector
+        Whose threshold is the detector's.
+
+    Raises
+    ------
+    TypeError
+        If `detector` is a class, has scikit-learn's directions already, or lacks
+        ``fit`` or ``decision_function``.
+
+    See Also
+    --------
+    as_pyod : The other way.
+
+    Examples
+    --------
+    >>> from pyod.models.knn import KNN
+    >>> from skganomaly import from_pyod
+    >>> detector = from_pyod(KNN(n_neighbors=1)).fit([[0.0], [1.0], [2.0], [3.5]])
+    >>> detector.predict([[1.5], [9.0]])
+    array([ 1, -1])
+    """
+    _check_instance(detector)
+    name = type(detector).__name__
+    if isinstance(detector, OutlierMixin):
+        raise TypeError(
+            f"{name} has scikit-learn's directions already; use it as it is, or bring "
+            "it to PyOD with as_pyod."
+        )
+    if not (hasattr(detector, "fit") and hasattr(detector, "decision_function")):
+        raise TypeError(
+            "from_pyod takes a detector with fit and decision_function, such as "
+            f"pyod.models.knn.KNN(); got {name}."
+        )
+    wrapped = SklearnDetector(detector)
+    return wrapped._adopt(detector) if hasattr(detector, "threshold_") else wrapped
+
+
+def _check_instance(detector):
+    if isinstance(detector, type):
+        raise TypeError(
+            f"Pass an instance, {detector.__name__}(), not the class "
+            f"{detector.__name__}."
+        )
+
+
+def _last_step(detector):
+    """The detector inside pipelines and fitted searches."""
+    if isinstance(detector, Pipeline):
+        return _last_step(detector.steps[-1][1])
+    if hasattr(detector, "best_estimator_"):
+        return _last_step(detector.best_estimator_)
+    return detector
+
+
+if BaseDetector is not None:
+
+    class PyODDetector(BaseDetector):
+        """A detector with scikit-learn's directions, as a PyOD detector.
+
+        Made by :func:`as_pyod`, which describes it.
+
+        Parameters
+        ----------
+        detector : estimator
+            The detector; ``fit`` trains a clone.
+        contamination : float in (0, 0.5] or thresholder, default=0.1
+            Share of the training rows to be flagged, or what finds the cut.
+
+        Attributes
+        ----------
+        detector_ : estimator
+            The fitted detector. It keeps a threshold of its own, for its own
+            ``predict``.
+        decision_scores_ : ndarray of shape (n_samples,)
+            Scores of the training rows, equal to ``decision_function(X)`` on them.
+            See :func:`as_pyod` for a detector that was fitted before.
+        threshold_ : float
+            Rows with scores above it are anomalies. With a thresholder it is that
+            one's ``thresh_``, in its units.
+        labels_ : ndarray of shape (n_samples,)
+            1 for the training rows that are anomalies, else 0.
+        """
+
+        def __init__(self, detector, contamination=_PYOD_CONTAMINATION):
+            super().__init__(contamination=contamination)
+            self.detector = detector
+
+        def fit(self, X, y=None):
+            """Train a clone of the detector and set the threshold.
+
+            Parameters
+            ----------
+            X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+                Training rows, as the detector takes them.
+            y : array-like of shape (n_samples,) or None, default=None
+                Handed to the detector; those of this library ignore it. PyOD warns if
+                it is given.
+
+            Returns
+            -------
+            self : object
+                The fitted detector.
+            """
+            self._set_n_classes(y)
+            detector = clone(self.detector).fit(X, y)
+            return self._adopt(detector, -detector.score_samples(X))
+
+        def decision_function(self, X):
+            """Return anomaly scores, higher for more anomalous.
+
+            Parameters
+            ----------
+            X : array-like of the shape that ``fit`` saw
+                Rows to score.
+
+            Returns
+            -------
+            ndarray of shape (n_samples,)
+                The negative of the detector's ``score_samples``.
+            """
+            check_is_fitted(self, "detector_")
+            return -self.detector_.score_samples(X)
+
+        def _adopt(self, detector, scores, threshold=None):
+            """Take a fitted detector; a threshold of its own overrules PyOD's."""
+            self.detector_ = detector
+            self.decision_scores_ = scores
+            if not hasattr(self, "_classes"):
+                self._set_n_classes(None)
+            self._process_decision_scores()
+            if threshold is not None:
+                self.threshold_ = threshold
+                self.labels_ = (scores > threshold).astype(int)
+            return self
+
+
+class SklearnDetector(OutlierMixin, BaseEstimator):
+    """A PyOD detector with scikit-learn's directions.
+
+    Made by :func:`from_pyod`, which describes it.
+
+    Parameters
+    ----------
+    detector : object
+        The PyOD detector; ``fit`` trains a clone.
+
+    Attributes
+    ----------
+    detector_ : object
+        The fitted PyOD detector.
+    offset_ : float
+        The negative of its threshold: ``decision_function(X) = score_samples(X) -
+        offset_``. With a thresholder, whose threshold is in units of its own, it is
+        the cut between the training scores that it flagged and the others.
+    n_features_in_ : int
+        Number of features seen during ``fit``.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, if all were strings.
+    """
+
+    _parameter_constraints = {"detector": [HasMethods(["fit", "decision_function"])]}
+
+    def __init__(self, detector):
+        self.detector = detector
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None):
+        """Train a clone of the PyOD detector.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training rows, at least two.
+        y : None
+            Ignored; present for API consistency.
+
+        Returns
+        -------
+        self : object
+            The fitted detector.
+        """
+        X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
+        detector = clone(self.detector, safe=False)
+        detector.fit(X)
+        return self._adopt(detector)
+
+    def _adopt(self, detector):
+        """Take a fitted PyOD detector and its threshold."""
+        if not hasattr(detector, "threshold_"):
+            raise TypeError(
+                f"{type(detector).__name__} has no threshold_ after fit, which PyOD's "
+                "detectors have. In a Pipeline, wrap its last step."
+            )
+        threshold = detector.threshold_
+        rule = getattr(detector, "contamination", None)
+        if hasattr(rule, "fit"):
+            threshold = _cut_from_labels(
+                np.asarray(detector.decision_scores_),
+                detector.labels_,
+                getattr(rule, "thresh_", None),
+            )
+        self.detector_ = detector
+        self.offset_ = -float(threshold)
+        return self
+
+    def anomaly_score(self, X):
+        """Return PyOD's scores, higher for more anomalous.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to score.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            The detector's ``decision_function``. Rows above ``threshold_`` are
+            anomalies.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        scores = self.detector_.decision_function(X)
+        return np.asarray(scores, dtype=np.float64).reshape(len(X))
+
+    def score_samples(self, X):
+        """Return scores in scikit-learn's direction, lower for more anomalous.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to score.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            ``-anomaly_score(X)``.
+        """
+        return -self.anomaly_score(X)
+
+    def decision_function(self, X):
+        """Return scores shifted so that anomalies are negative.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to score.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            ``score_samples(X) - offset_``.
+        """
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X):
+        """Tell normal rows from anomalies.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to judge.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), int
+            1 for normal rows and -1 for anomalies.
+        """
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    @property
+    def threshold_(self):
+        """The cut in the units of :meth:`anomaly_score`, ``-offset_``."""
+        check_is_fitted(self)
+        return -self.offset_

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import joblib
 
-from ..datasets import LazyDatasets, load_bundled, load_folder
+from ..datasets import AnomalyDataset, LazyDatasets, load_bundled, load_folder
 from ._compare import (
     COLUMNS,
     iterate_comparison,
@@ -58,6 +58,8 @@ def main(argv=None):
         return _report_overhead()
     if options.search_cost:
         return _report_search_cost()
+    if options.localise:
+        return _report_localisation(parser, options)
     try:
         pandas = import_optional("pandas")
         import_optional("matplotlib")
@@ -200,6 +202,13 @@ def _parser():
         help="instead, time the latent search of AnoGANDetector in a batch, row by "
         "row, and beside its encoder and PyOD's loop",
     )
+    parser.add_argument(
+        "--localise",
+        action="store_true",
+        help="instead, train on one class of the images of --data (or of the bundled "
+        "digits) at a time, and report the pixel ROC AUC of anomaly maps on generated "
+        "defects",
+    )
     return parser
 
 
@@ -226,6 +235,42 @@ def _report_search_cost():
         show(f"{data}:")
         for name, value in entries.items():
             show(f"  {name:20} {value:10.1f}")
+    return 0
+
+
+def _report_localisation(parser, options):
+    from ._localise import DEFECTS, measure_localisation
+
+    try:
+        pandas = import_optional("pandas")
+        if options.data:
+            (dataset,) = (
+                data
+                for data in load_folder(options.data, classes=options.classes).values()
+                if data.classes and data.input_shape
+            )
+        else:
+            dataset = load_bundled()["digits"]
+            if options.classes:
+                dataset = AnomalyDataset(
+                    dataset.name,
+                    dataset.X,
+                    dataset.target,
+                    classes=options.classes,
+                    input_shape=dataset.input_shape,
+                )
+    except (ImportError, OSError, ValueError) as error:
+        parser.error(str(error))
+    seeds = range(options.seeds or _FULL_SEEDS)
+    with limit_threads(options.threads):
+        rows = pandas.DataFrame(
+            measure_localisation(dataset, seeds, max_train=options.max_train)
+        )
+    medians = rows.groupby(["class", "method"], sort=False)[
+        [*DEFECTS, "fit_s"]
+    ].median()
+    show(f"{dataset.name}: pixel ROC AUC, median of {len(seeds)} seeds")
+    show(medians.to_string(float_format="{:.3f}".format))
     return 0
 
 

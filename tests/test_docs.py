@@ -11,7 +11,7 @@ import pytest
 from numpydoc.docscrape import ClassDoc, FunctionDoc
 
 import skganomaly
-from skganomaly import architectures, benchmark, datasets, thresholds
+from skganomaly import architectures, benchmark, datasets, plotting, thresholds
 
 ROOT = Path(skganomaly.__file__).parents[1]
 
@@ -47,6 +47,13 @@ PUBLIC = {
         "get_detectors",
         "plot_results",
         "summarize",
+    ],
+    plotting: [
+        "ContributionDisplay",
+        "LossCurveDisplay",
+        "ReconstructionDisplay",
+        "ScoreDistributionDisplay",
+        "ScoreOverTimeDisplay",
     ],
 }
 # Methods that scikit-learn documents.
@@ -228,7 +235,9 @@ def _code_blocks(path):
 README = ROOT / "README.rst"
 
 
-@pytest.mark.parametrize("page", ["README.rst", "docs/user_guide.rst"])
+@pytest.mark.parametrize(
+    "page", ["README.rst", "docs/user_guide.rst", "docs/plotting.rst"]
+)
 def test_code_of_pages_runs(page, tmp_path, monkeypatch, capsys):
     """The code of a page runs from top to bottom in one namespace, on its own."""
     monkeypatch.chdir(tmp_path)

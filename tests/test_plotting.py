@@ -119,7 +119,7 @@ def test_distribution_keeps_the_scores_of_the_detector(detector, new_rows):
         f"threshold {detector.threshold_:.3g}",
     ]
     assert display.ax_.get_xlabel() == "anomaly score"
-    assert display.ax_.get_ylabel() == "share of rows"
+    assert display.ax_.get_ylabel() == "share of rows (%)"
     assert display.figure_ is display.ax_.figure
 
 
@@ -186,7 +186,7 @@ def test_distribution_shows_each_group_as_a_whole():
     width = np.ptp(scores) / 10
     assert set(areas) == {"500 normal rows", "20 anomalies"}
     for area in areas.values():
-        assert area / width == pytest.approx(1)
+        assert area / width == pytest.approx(100)
 
 
 def test_groups_differ_without_colour():
@@ -371,7 +371,7 @@ def test_reconstructions_are_those_of_the_detector(small, images):
         display.axes_[0], display.scores, flagged, strict=True
     ):
         verdict = "anomaly" if alarm else "normal"
-        assert panel.get_title() == f"score {score:.3g}\n{verdict}"
+        assert panel.get_title() == f"score {score:.2f}\n{verdict}"
 
 
 def test_reconstructions_of_flat_rows(small, images):
@@ -512,7 +512,7 @@ def test_contributions_are_those_of_the_detector(small, table):
     assert display.score == detector.anomaly_score(row)[0]
     verdict = "anomaly" if detector.predict(row)[0] == -1 else "normal"
     assert display.ax_.get_title() == (
-        f"score {display.score:.3g}, threshold {detector.threshold_:.3g}: {verdict}"
+        f"score {display.score:.2f}, threshold {detector.threshold_:.2f}: {verdict}"
     )
     order = np.argsort(-np.abs(contributions))
     widths = [bar.get_width() for bar in display.bars_]

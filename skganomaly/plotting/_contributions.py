@@ -180,10 +180,10 @@ class ContributionDisplay:
         )
         if len(rest):
             self.bars_[-1].set(hatch="///", facecolor="none", edgecolor=GREY)
-        # Two digits of the largest.
+        # To a thirtieth of the largest or better, and no minus before a zero.
         largest = max(map(abs, sizes)) or 1.0
-        decimals = max(0, 1 - math.floor(math.log10(largest)))
-        numbers = [f"{size:+.{decimals}f}" for size in sizes]
+        decimals = max(0, math.ceil(math.log10(30 / largest)))
+        numbers = [f"{round(size, decimals) + 0.0:+.{decimals}f}" for size in sizes]
         ax.bar_label(self.bars_, numbers, padding=3)
         ax.set_yticks(places, labels)
         ax.invert_yaxis()
@@ -206,8 +206,8 @@ class ContributionDisplay:
     def _title(self):
         if self.score is None:
             return ""
-        title = f"score {self.score:.3g}"
+        title = f"score {self.score:.2f}"
         if self.threshold is not None:
             verdict = "anomaly" if self.score > self.threshold else "normal"
-            title += f", threshold {self.threshold:.3g}: {verdict}"
+            title += f", threshold {self.threshold:.2f}: {verdict}"
         return title

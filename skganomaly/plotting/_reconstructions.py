@@ -193,7 +193,7 @@ class ReconstructionDisplay:
         self.figure_ = self.axes_[0, 0].figure
         if self.scores is not None:
             for panel, score in zip(self.axes_[0], self.scores, strict=True):
-                title = f"score {score:.3g}"
+                title = f"score {score:.2f}"
                 if self.threshold is not None:
                     flagged = score > self.threshold
                     title += "\nanomaly" if flagged else "\nnormal"

@@ -182,8 +182,6 @@ class ScoreDistributionDisplay:
         display : ScoreDistributionDisplay
             The object itself.
         """
-        self.ax_ = ax = one_axes(ax, f"{type(self).__name__}.plot")
-        self.figure_ = ax.figure
         filled = {"histtype": "stepfilled", "linewidth": 0, "alpha": 0.7}
         outline = {"histtype": "stepfilled", "facecolor": "none", "linewidth": 1.5}
         normal = filled | {"color": BLUE}
@@ -205,19 +203,20 @@ class ScoreDistributionDisplay:
             edges = np.geomspace(shown.min(), shown.max(), bins + 1)
         else:
             edges = np.histogram_bin_edges(shown, bins)
+        self.ax_ = ax = one_axes(ax, f"{type(self).__name__}.plot")
+        self.figure_ = ax.figure
         for name, scores, style in groups:
             label = f"{len(scores)} {name}"
             if self.threshold is not None:
                 label += f", {np.mean(scores > self.threshold):.1%} above"
-            weights = np.full(len(scores), 1 / len(scores))
+            weights = np.full(len(scores), 100 / len(scores))
             ax.hist(scores, edges, weights=weights, label=label, **style)
         if self.threshold is not None:
             # Below the legend.
-            draw_threshold(ax.axvline, self.threshold, ymax=0.76)
-        ax.set(xlabel="anomaly score", ylabel="share of rows", xscale=xscale)
-        ax.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+            draw_threshold(ax.axvline, self.threshold, ymax=0.74)
+        ax.set(xlabel="anomaly score", ylabel="share of rows (%)", xscale=xscale)
         # Room for the legend above the bars.
-        ax.set_ylim(0, 1.35 * ax.get_ylim()[1])
+        ax.margins(y=0.35)
         ax.legend(frameon=False, loc="upper right")
         strip(ax)
         return self

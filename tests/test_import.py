@@ -38,7 +38,7 @@ def test_import_is_lean_and_silent():
         "            torch.backends.cudnn.benchmark, torch.is_grad_enabled())\n"
         "before, modules = state(), set(sys.modules)\n"
         "import skganomaly, skganomaly.architectures, skganomaly.thresholds\n"
-        "import skganomaly.datasets\n"
+        "import skganomaly.datasets, skganomaly.plotting\n"
         "assert state() == before\n"
         f"found = sorted(set({optional!r}) & (set(sys.modules) - modules))\n"
         "sys.exit(' '.join(found) or 0)"
@@ -163,11 +163,17 @@ def test_modules_know_one_world(module):
     assert foreign <= KNOWLEDGE[module]
 
 
-@pytest.mark.parametrize("package", ["datasets", "benchmark"])
+@pytest.mark.parametrize("package", ["datasets", "benchmark", "plotting"])
 def test_the_library_does_not_know_its_tools(package):
     """Data sets know no estimator, and only the benchmark knows the estimators."""
     for path in PACKAGE.glob("*.py"):
         assert not any(name.startswith(package) for name in _imports(path)[1])
+    if package == "plotting":
+        for path in (PACKAGE / package).rglob("*.py"):
+            others, ours = _imports(path)
+            assert all(name.startswith("plotting") for name in ours)
+            foreign = others - set(sys.stdlib_module_names)
+            assert foreign <= {"matplotlib", "numpy", "sklearn"}
     if package == "datasets":
         for path in (PACKAGE / package).rglob("*.py"):
             others, ours = _imports(path)

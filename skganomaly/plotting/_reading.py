@@ -1,0 +1,121 @@
+"""From estimators, labels and times to arrays."""
+
+from numbers import Real
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_array, column_or_1d
+from sklearn.utils.validation import check_is_fitted
+
+
+def last_step(estimator):
+    """Return the detector inside pipelines and searches."""
+    return rows_at_last_step(estimator, None)[0]
+
+
+def rows_at_last_step(estimator, X):
+    """Return the detector inside pipelines and searches, and rows as it sees them."""
+    while True:
+        if hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        elif isinstance(estimator, Pipeline):
+            if X is not None and len(estimator) > 1:
+                X = estimator[:-1].transform(X)
+            estimator = estimator[-1]
+        else:
+            return estimator, X
+
+
+def names_of_features(estimator):
+    """Names of the columns that the detector sees, or None."""
+    names = getattr(last_step(estimator), "feature_names_in_", None)
+    estimator = getattr(estimator, "best_estimator_", estimator)
+    if names is None and isinstance(estimator, Pipeline) and len(estimator) > 1:
+        try:
+            names = estimator[:-1].get_feature_names_out()
+        except AttributeError:
+            # Not every transformer can name its columns.
+            return None
+    return names
+
+
+def anomaly_scores(estimator, X):
+    """Scores of rows, higher for more anomalous, and the threshold in their units."""
+    detector = last_step(estimator)
+    # A detector of PyOD calls itself an outlier detector, with the opposite sign.
+    if hasattr(detector, "decision_scores_"):
+        scores, threshold = estimator.decision_function(X), detector.threshold_
+    elif hasattr(detector, "offset_") and hasattr(estimator, "score_samples"):
+        scores, threshold = -estimator.score_samples(X), -detector.offset_
+    else:
+        check_is_fitted(detector)
+        raise TypeError(
+            f"Which way the scores of {type(detector).__name__} point is not known: it "
+            "has neither score_samples and offset_, as the detectors of scikit-learn "
+            "have that score new rows, nor decision_scores_, as those of PyOD have. "
+            "Score the rows yourself and use from_predictions."
+        )
+    # Some are arrays of one number.
+    return np.asarray(scores, dtype=np.float64), float(np.asarray(threshold).item())
+
+
+def read_labels(y):
+    """Return which rows are anomalies, from labels ±1, 0 and 1, or booleans."""
+    y = column_or_1d(y)
+    if y.dtype == bool:
+        return y
+    values = set(y.tolist())
+    if -1 in values and values <= {1, -1}:
+        return y == -1
+    if 0 in values and values <= {0, 1}:
+        return y == 1
+    shown = ", ".join(sorted(map(repr, values))[:5])
+    raise ValueError(
+        f"Cannot read the labels {shown}. Use 1 and -1 with -1 = anomaly, 0 and 1 with "
+        "1 = anomaly, or booleans with True = anomaly; all 1 could be either, so pass "
+        "booleans then."
+    )
+
+
+def check_scores(scores, name, *, missing=False):
+    """Scores as a vector of finite numbers or, if they may be missing, NaN."""
+    return check_array(
+        column_or_1d(scores),
+        ensure_2d=False,
+        dtype=np.float64,
+        ensure_all_finite="allow-nan" if missing else True,
+        input_name=name,
+    )
+
+
+def check_has(detector, name, caller):
+    """Refuse a detector that is not fitted, or cannot do what is to be drawn."""
+    if not hasattr(detector, name):
+        check_is_fitted(detector)
+        raise TypeError(
+            f"{caller} needs a detector with {name!r}, such as those of skganomaly; "
+            f"{type(detector).__name__} has none."
+        )
+
+
+def is_number(value):
+    """Tell a number from a boolean, which Python counts as one."""
+    return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+
+
+def check_time(time):
+    """Times as numbers or datetime64, and what they are."""
+    label = getattr(time, "name", None) or "time"
+    # What a pandas index or column holds.
+    time = getattr(time, "array", time)
+    if hasattr(time, "to_timestamp"):
+        time = time.to_timestamp()
+    if getattr(time, "tz", None) is not None:
+        time, label = time.tz_convert(None), f"{label} (UTC)"
+    time = np.asarray(time)
+    if time.dtype.kind not in "iuf":
+        # Microseconds, of which there are halves in a step of a day or an hour.
+        time = time.astype("datetime64[us]")
+    if np.isnan(time).any() or (time[1:] <= time[:-1]).any():
+        raise ValueError("Times must increase, without repetition or missing ones.")
+    return time, label

@@ -1,0 +1,300 @@
+"""Images and windows, and what a detector makes of them."""
+
+import textwrap
+
+import numpy as np
+
+from ._drawing import (
+    LINE_COLORS,
+    LINE_STYLES,
+    VERMILLION,
+    check_count,
+    grid_of_axes,
+    heat_colors,
+    import_pyplot,
+    robust_limits,
+    robust_maximum,
+    strip,
+)
+from ._reading import anomaly_scores, check_has, rows_at_last_step
+
+_HEAT_LABELS = {
+    "anomaly_map": "distance from a normal counterpart",
+    "difference": "|input - reconstruction|",
+    "explain": "contribution to the score",
+}
+
+
+class ReconstructionDisplay:
+    """Images or windows, what a detector makes of them, and where they differ.
+
+    Use :meth:`from_estimator` to create it; it keeps the parameters as attributes.
+
+    Parameters
+    ----------
+    inputs : ndarray of shape (n, channels, height, width) or (n, channels, length)
+        The rows.
+    reconstructions : ndarray of the shape of `inputs`
+        What the detector makes of them.
+    heat : ndarray of shape (n, channels, ...) or None, default=None
+        A value for each entry, drawn as a heat map or as curves.
+    heat_label : str, default="heat"
+        What the values are.
+    scores : ndarray of shape (n,) or None, default=None
+        Anomaly scores.
+    threshold : float or None, default=None
+        The cut, in the units of the scores.
+
+    Attributes
+    ----------
+    axes_ : ndarray of matplotlib Axes
+        One column per row of data. For images there is a line of panels each for
+        inputs, reconstructions and heat; for windows one for each channel and one for
+        the heat.
+    colorbar_ : matplotlib Colorbar or None
+        Scale of the heat maps; None without them.
+    figure_ : matplotlib Figure
+        Figure with the axes.
+
+    See Also
+    --------
+    ContributionDisplay : The same question for rows of a table.
+
+    Examples
+    --------
+    >>> from skganomaly import AutoencoderDetector
+    >>> from skganomaly.datasets import load_digits_anomaly
+    >>> from skganomaly.plotting import ReconstructionDisplay
+    >>> X, y = load_digits_anomaly(anomaly_class=4, as_images=True)
+    >>> detector = AutoencoderDetector(max_steps=20, random_state=0)
+    >>> detector = detector.fit(X[y == 1][:200])
+    >>> display = ReconstructionDisplay.from_estimator(detector, X[:3])
+    >>> display.axes_.shape
+    (3, 3)
+    """
+
+    def __init__(
+        self,
+        *,
+        inputs,
+        reconstructions,
+        heat=None,
+        heat_label="heat",
+        scores=None,
+        threshold=None,
+    ):
+        self.inputs = inputs
+        self.reconstructions = reconstructions
+        self.heat = heat
+        self.heat_label = heat_label
+        self.scores = scores
+        self.threshold = threshold
+
+    @classmethod
+    def from_estimator(cls, estimator, X, *, heat="auto", cmap=None, ax=None):
+        """Reconstruct a few images or windows, and draw them.
+
+        Parameters
+        ----------
+        estimator : object
+            A detector of this library, fitted on images or windows, or a Pipeline or
+            search that ends in one. The rows are drawn as the detector sees them.
+        X : array-like of the shape that ``fit`` saw
+            At most 20 images or windows.
+        heat : {"auto", "anomaly_map", "difference", "explain"} or None, default="auto"
+            What to show of each entry:
+
+            - "anomaly_map": the detector's ``anomaly_map``;
+            - "difference": ``abs(X - detector.reconstruct(X))``;
+            - "explain": the contribution to the score, with its sign;
+            - "auto": "anomaly_map" if the detector has it, else "difference";
+            - None: nothing.
+
+        cmap : str, matplotlib Colormap or None, default=None
+            Colours of the heat maps. None is from dark to light, larger values being
+            lighter; where some are negative, from blue over grey, which is zero, to
+            yellow.
+        ax : matplotlib Axes, array of them or None, default=None
+            One Axes in a grid, in whose place the panels are drawn, or one for each
+            panel. None makes a new figure.
+
+        Returns
+        -------
+        display : ReconstructionDisplay
+            The rows, drawn.
+
+        Raises
+        ------
+        TypeError
+            If the estimator has no ``reconstruct``.
+        ValueError
+            If it was fitted on plain rows; if there are no rows or more than 20.
+        """
+        import_pyplot(f"{cls.__name__}.from_estimator")
+        detector, X = rows_at_last_step(estimator, X)
+        check_has(detector, "reconstruct", cls.__name__)
+        shape = detector.input_shape_
+        if len(shape) == 1:
+            raise ValueError(
+                f"{cls.__name__} draws images and windows, and this detector was "
+                f"fitted on plain rows of {shape[0]} values. Fit with input_shape, or "
+                "use ContributionDisplay for a row of a table."
+            )
+        check_count(len(X), "rows", "a few, as in X[:8]")
+        if heat not in ("auto", "anomaly_map", "difference", "explain", None):
+            raise ValueError(
+                f"heat={heat!r} must be 'auto', 'anomaly_map', 'difference', 'explain' "
+                "or None."
+            )
+        if heat == "auto":
+            has_map = hasattr(detector, "anomaly_map")
+            heat = "anomaly_map" if has_map else "difference"
+        reconstructions = np.asarray(detector.reconstruct(X))
+        if heat == "difference":
+            values = np.abs(np.asarray(X) - reconstructions)
+        elif heat is not None:
+            values = np.asarray(getattr(detector, heat)(X))
+        scores, threshold = anomaly_scores(detector, X)
+        display = cls(
+            inputs=np.asarray(X, dtype=np.float64).reshape(-1, *shape),
+            reconstructions=reconstructions.reshape(-1, *shape),
+            heat=None if heat is None else values.reshape(len(X), -1, *shape[1:]),
+            heat_label=_HEAT_LABELS.get(heat),
+            scores=scores,
+            threshold=threshold,
+        )
+        return display.plot(ax=ax, cmap=cmap)
+
+    def plot(self, ax=None, *, cmap=None):
+        """Draw the grid.
+
+        All images have one scale and all heat maps another. The ends of a scale leave
+        out the most extreme 0.5 % of the values, at least one of them, so that no
+        single pixel sets it; arrows at the ends of the colour bar say so.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, array of them or None, default=None
+            As in :meth:`from_estimator`.
+        cmap : str, matplotlib Colormap or None, default=None
+            Colours of the heat maps.
+
+        Returns
+        -------
+        display : ReconstructionDisplay
+            The object itself.
+        """
+        self.colorbar_ = None
+        name = f"{type(self).__name__}.plot"
+        if self.inputs.ndim == 4:
+            self._plot_images(ax, cmap, name)
+        else:
+            self._plot_windows(ax, name)
+        self.figure_ = self.axes_[0, 0].figure
+        if self.scores is not None:
+            for panel, score in zip(self.axes_[0], self.scores, strict=True):
+                title = f"score {score:.2f}"
+                if self.threshold is not None:
+                    flagged = score > self.threshold
+                    title += "\nanomaly" if flagged else "\nnormal"
+                panel.set_title(title, fontsize="medium")
+        return self
+
+    def _plot_images(self, ax, cmap, name):
+        n, n_channels, height, width = self.inputs.shape
+        lines = {"input": self.inputs, "reconstruction": self.reconstructions}
+        n_lines = len(lines) + (self.heat is not None)
+        size = 1.3
+        panel_height = float(np.clip(size * height / width, 0.4, 3.0))
+        self.axes_ = grid_of_axes(
+            ax,
+            n_lines,
+            n,
+            name,
+            figsize=(max(size * n + 0.6, 3.2), panel_height * n_lines + 1.3),
+        )
+        low, high = robust_limits(self.inputs)
+        for panels, (label, images) in zip(self.axes_, lines.items(), strict=False):
+            for panel, image in zip(panels, images, strict=True):
+                if n_channels == 3:
+                    shown = np.clip((image - low) / (high - low), 0, 1)
+                    panel.imshow(shown.transpose(1, 2, 0))
+                else:
+                    panel.imshow(image.mean(axis=0), cmap="gray", vmin=low, vmax=high)
+            if n_channels not in (1, 3):
+                label += f"\n(mean of {n_channels} channels)"
+            panels[0].set_ylabel(label)
+        if self.heat is not None:
+            self._plot_heat_maps(self.axes_[-1], cmap)
+        for panel in self.axes_.flat:
+            panel.set_xticks([])
+            panel.set_yticks([])
+
+    def _plot_heat_maps(self, panels, cmap):
+        heat = self.heat.sum(axis=1)
+        signed = (heat < 0).any()
+        limit = robust_maximum(np.abs(heat))
+        scale = {"vmin": -limit if signed else 0, "vmax": limit}
+        for panel, image in zip(panels, heat, strict=True):
+            drawn = panel.imshow(image, cmap=heat_colors(cmap, signed), **scale)
+        beyond = (heat < -limit).any(), (heat > limit).any()
+        extend = {
+            (False, False): "neither",
+            (True, False): "min",
+            (False, True): "max",
+            (True, True): "both",
+        }[beyond]
+        self.colorbar_ = panels[0].figure.colorbar(
+            drawn,
+            ax=list(panels),
+            location="bottom",
+            extend=extend,
+            shrink=0.8,
+            aspect=30,
+        )
+        summed = ", sum over channels" if self.heat.shape[1] > 1 else ""
+        self.colorbar_.set_label(self.heat_label + summed)
+        panels[0].set_ylabel("heat map")
+
+    def _plot_windows(self, ax, name):
+        n, n_channels, _ = self.inputs.shape
+        n_lines = n_channels + (self.heat is not None)
+        check_count(n_channels, "channels", "windows of fewer channels")
+        self.axes_ = grid_of_axes(
+            ax,
+            n_lines,
+            n,
+            name,
+            figsize=(max(2.4 * n + 0.8, 4.8), 1.5 * n_lines + 1),
+            sharex=True,
+            sharey="row",
+        )
+        for c, panels in enumerate(self.axes_[:n_channels]):
+            for i, panel in enumerate(panels):
+                panel.plot(self.inputs[i, c], color="black", label="input")
+                panel.plot(
+                    self.reconstructions[i, c],
+                    color=VERMILLION,
+                    linestyle="--",
+                    label="reconstruction",
+                )
+            panels[0].set_ylabel("value" if n_channels == 1 else f"channel {c}")
+        self.axes_[0, 0].legend(frameon=False, fontsize="small")
+        if self.heat is not None:
+            # Not the colours of the panels above, which mean something else.
+            colors = LINE_COLORS[2:-1]
+            for panel, curves in zip(self.axes_[-1], self.heat, strict=True):
+                for c, curve in enumerate(curves):
+                    panel.plot(
+                        curve,
+                        color=colors[c % len(colors)],
+                        linestyle=LINE_STYLES[c % len(LINE_STYLES)],
+                        label=f"channel {c}",
+                    )
+            self.axes_[-1, 0].set_ylabel(textwrap.fill(self.heat_label, 18))
+            if len(curves) > 1:
+                self.axes_[-1, 0].legend(frameon=False, fontsize="small")
+        for panel in self.axes_.flat:
+            strip(panel)
+        for panel in self.axes_[-1]:
+            panel.set_xlabel("time step")

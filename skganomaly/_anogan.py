@@ -28,12 +28,15 @@ _TINY = 1e-12
 # Generated rows that a collapse is judged by.
 _N_SAMPLES = 512
 
-# Steps of the generator's training before its collapse is one.
+# Batches to be trained on before a collapse is one.
 _MIN_STEPS = 200
 
 # Images are halved until they are no larger than this. A generator that starts from
 # fewer pixels takes far longer to train.
 _SMALLEST_MAP = 8
+
+# Steps of the encoder of images and windows.
+_ENCODER_STEPS = 500
 
 # Keeps the encoder's codes where the generator has been trained (Schlegl et al. leave
 # it out, and find codes that no draw from the prior would give).
@@ -173,14 +176,15 @@ class AnoGANDetector(BaseGANDetector):
         The generator is a moving average, with this decay, of what it was after each
         of its steps, which is steadier than the last of them.
     critic_learning_rate : float or "auto", default="auto"
-        Step size of the critic. A critic that learns faster than the generator keeps
-        this from circling around the data [4]_: "auto" is 8 times ``learning_rate``.
+        Step size of the critic. "auto" is 8 times ``learning_rate`` for plain rows,
+        where a critic that learns faster keeps the generator from circling around the
+        data [4]_, and the same otherwise.
     encoder_learning_rate : float, default=1e-3
         Step size of the encoder. Not used unless ``search="encoder"``, as for
         ``encoder_steps`` and ``encoder_feature_weight``.
     encoder_steps : int or "auto", default="auto"
         Optimiser steps of the encoder, trained after the GAN. "auto" is 20 passes over
-        the rows, at least 50 steps and at most 600 for plain rows and 300 otherwise.
+        plain rows, but at least 50 steps and at most 600, and 500 steps otherwise.
     encoder_feature_weight : float, default=1.0
         Weight, in the encoder's training, of the reconstruction of the critic's
         features beside that of the row (:math:`\kappa` of [2]_).
@@ -228,13 +232,13 @@ class AnoGANDetector(BaseGANDetector):
         How often to start again, from another seed, when the generator has collapsed.
     {{score_parameters}}
     max_steps : int or "auto", default="auto"
-        Batches that generator and critic are trained on. "auto" is 600, however many
-        rows there are: the generator never sees them, so it cannot learn them by
-        heart.
+        Batches that generator and critic are trained on. "auto" is 600 for plain rows
+        and 1000 otherwise, however many there are: the generator never sees them, so
+        it cannot learn them by heart.
     batch_size : int, default=64
         Rows of a mini-batch; all rows if there are fewer.
     learning_rate : float or "auto", default="auto"
-        Step size of the generator. "auto" is 5e-4.
+        Step size of the generator. "auto" is 5e-4 for plain rows and 1e-3 otherwise.
     {{training_parameters}}
 
     Attributes
@@ -270,7 +274,6 @@ class AnoGANDetector(BaseGANDetector):
 
     _part_names = ("reconstruction", "features", "code")
     _local_parts = {"rows": ("reconstruction", "code"), "maps": ("code",)}
-    _max_steps = {"rows": 600, "maps": 500}
     _latent_dims = {"rows": 256, "maps": 64}
     _defaults = {
         "rows": {
@@ -534,8 +537,7 @@ class AnoGANDetector(BaseGANDetector):
             "generator": build(lambda: architecture.decoder(width, shape)),
             "discriminator": build(lambda: architecture.discriminator(shape)),
         }
-        self._check_critic(networks["discriminator"])
-        if self.search == "encoder":
+        if self._options["search"] == "encoder":
             networks["encoder"] = build(lambda: architecture.encoder(shape, width))
         return networks
 
@@ -554,15 +556,16 @@ class AnoGANDetector(BaseGANDetector):
         n_layers = getattr(critic, "n_hidden_layers", 0)
         if self.feature_layer > n_layers:
             raise ValueError(
-                f"feature_layer={self.feature_layer!r}, but the critic shows "
-                f"{n_layers} hidden layers. Pass a number from 1 to that, or None for "
-                "the features that the architecture itself provides."
+                f"feature_layer={self.feature_layer!r}, but this critic has {n_layers} "
+                "hidden layers to choose from. Pass one of these, or None for the "
+                "features that the architecture itself provides."
             )
 
     def _new_networks(self, generator):
-        networks = super()._new_networks(generator)
-        if self.search != "encoder":
-            n_codes = self.n_starts if self.search == "gradient" else self.n_candidates
+        networks, options = super()._new_networks(generator), self._options
+        if options["search"] != "encoder":
+            fixed = "n_starts" if options["search"] == "gradient" else "n_candidates"
+            n_codes = options[fixed]
             codes = torch.randn(
                 self.n_members_, n_codes, self.latent_dim_, generator=generator
             )
@@ -588,17 +591,36 @@ class AnoGANDetector(BaseGANDetector):
                 f"{self.n_candidates!r}, of which the starts are chosen. Raise the "
                 "second or lower the first."
             )
+        # Scores must not change with a parameter that is set after fitting.
+        self._options = {
+            "search": self.search,
+            "n_steps": self._default_search_steps()
+            if self.n_search_steps == "auto"
+            else self.n_search_steps,
+            "learning_rate": self.search_learning_rate,
+            "n_starts": self.n_starts,
+            "n_candidates": self.n_candidates,
+            "residual_loss": self.residual_loss,
+            "feature_weight": self.feature_weight,
+            "feature_layer": self.feature_layer,
+            "prior_weight": self.prior_weight,
+        }
         self._train_gan(X, generator)
         if self.search == "encoder":
             self._train_encoder(X, generator)
+
+    def _default_search_steps(self):
+        return {"encoder": 0, "gradient": 200, "nearest": 25}[self.search]
 
     def _train_gan(self, X, generator):
         """Train generator and critic, from new seeds if the generator collapses."""
         restarts = []
         while True:
             self.n_iter_, self.history_, self._restarts = 0, [], []
+            networks = self._new_networks(generator)
+            self._check_critic(networks["discriminator"])
             self.net_ = self._new_net(
-                self._new_networks(generator),
+                networks,
                 self._objective(self._device_generator(generator)),
                 len(X),
                 self._auto("max_steps"),
@@ -614,7 +636,9 @@ class AnoGANDetector(BaseGANDetector):
             self._failure = None
             if self.n_iter_ >= _MIN_STEPS:
                 self._failure = generator_failure(**self._samples)
-            if self._failure is None or len(restarts) == self.max_restarts:
+            interrupted = self.n_iter_ < self.net_.max_steps
+            spent = len(restarts) == self.max_restarts
+            if self._failure is None or interrupted or spent:
                 break
             restarts.append({"after_steps": self.n_iter_, "reason": self._failure})
         self._restarts = restarts
@@ -653,50 +677,50 @@ class AnoGANDetector(BaseGANDetector):
                 self.encoder_feature_weight,
             ),
             len(X),
-            self._resolve_max_steps(len(X), "encoder_steps"),
+            self._resolve_encoder_steps(len(X)),
             generator,
             lr=self.encoder_learning_rate,
             noise=self._noise_scale(),
         )
         self._run(net, X, "The encoder's training")
 
+    def _resolve_encoder_steps(self, n_rows):
+        if self.encoder_steps != "auto":
+            return self.encoder_steps
+        # The encoder of a table would learn the rows by heart.
+        return self._few_passes(n_rows) if self._kind == "rows" else _ENCODER_STEPS
+
     def _features(self, networks):
         """The critic's features as a function of rows."""
-        critic = networks["discriminator"]
-        if self.feature_layer is None:
+        critic, layer = networks["discriminator"], self._options["feature_layer"]
+        if layer is None:
             return lambda x: critic(x)[1]
-        return lambda x: critic.hidden(x, self.feature_layer)
+        return lambda x: critic.hidden(x, layer)
 
     # Scoring.
 
     @property
-    def _n_search_steps(self):
-        if self.n_search_steps != "auto":
-            return self.n_search_steps
-        return {"encoder": 0, "gradient": 200, "nearest": 25}[self.search]
-
-    @property
     def _searches(self):
         """Whether codes are more than what the encoder says."""
-        return self.search != "encoder" or self._n_search_steps > 0
+        return self._options["search"] != "encoder" or self._options["n_steps"] > 0
 
     def _find(self, networks, x):
         """Codes of the nearest normal rows, (n_members, n_rows, latent_dim)."""
-        generator, candidates = networks["generator"], networks.get("candidates")
-        if self.search == "encoder":
+        generator, options = networks["generator"], self._options
+        if options["search"] == "encoder":
             starts = networks["encoder"](x)[:, :, None]
-        elif self.search == "gradient":
-            starts = candidates.same_for_all(x.shape[1])
+        elif options["search"] == "gradient":
+            starts = networks["candidates"].same_for_all(x.shape[1])
         else:
-            starts = candidates.nearest(generator, x, self.n_starts)
+            starts = networks["candidates"].nearest(generator, x, options["n_starts"])
         if not self._searches:
             return starts[:, :, 0]
         search = LatentSearch(
-            n_steps=self._n_search_steps,
-            learning_rate=self.search_learning_rate,
-            residual_loss=self.residual_loss,
-            feature_weight=self.feature_weight,
-            prior_weight=self.prior_weight,
+            n_steps=options["n_steps"],
+            learning_rate=options["learning_rate"],
+            residual_loss=options["residual_loss"],
+            feature_weight=options["feature_weight"],
+            prior_weight=options["prior_weight"],
         )
         return search(generator, self._features(networks), x, starts)
 
@@ -714,11 +738,9 @@ class AnoGANDetector(BaseGANDetector):
     def _new_score(self):
         if self.score_type_ != "published":
             return super()._new_score()
-        weights = {
-            "reconstruction": 1 - self.feature_weight,
-            "features": self.feature_weight,
-        }
-        return WeightedScore(weights, self.residual_loss)
+        share = self._options["feature_weight"]
+        weights = {"reconstruction": 1 - share, "features": share}
+        return WeightedScore(weights, self._options["residual_loss"])
 
     def _draw_codes(self, n_samples, generator):
         shape = self.n_members_, n_samples, self.latent_dim_

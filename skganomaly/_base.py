@@ -62,8 +62,15 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
     parameters of its own (``_defaults``).
     """
 
-    # Learned without being shown; all but the first two only until they are reported.
-    _private_state = ("_scores", "_references", "_restarts", "_samples", "_failure")
+    # Learned without being shown; the last three only until they are reported.
+    _private_state = (
+        "_scores",
+        "_references",
+        "_options",
+        "_restarts",
+        "_samples",
+        "_failure",
+    )
 
     # Names of all score parts, and of those that the local score looks at.
     _part_names = ()
@@ -361,9 +368,11 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
     def _named_architecture(self, name):
         return _ARCHITECTURES[name][self._kind]()
 
-    def _resolve_max_steps(self, n_rows, name="max_steps"):
-        if getattr(self, name) != "auto":
-            return getattr(self, name)
+    def _resolve_max_steps(self, n_rows):
+        return self._few_passes(n_rows) if self.max_steps == "auto" else self.max_steps
+
+    def _few_passes(self, n_rows):
+        """So many steps that networks do not learn the rows by heart."""
         twenty_passes = round(20 * n_rows / min(self.batch_size, n_rows))
         return int(np.clip(twenty_passes, 50, self._max_steps[self._kind]))
 
@@ -420,7 +429,11 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
             "iterator_train__generator": generator,
             **options,
         }
-        net_params = dict(self.net_params or {})
+        net_params = {
+            name: value
+            for name, value in (self.net_params or {}).items()
+            if "discriminator" in networks or not name.startswith("optimizer_d")
+        }
         if "optimizer" not in net_params:
             options["optimizer__betas"] = (self._auto("beta_1"), 0.999)
             options["optimizer__fused"] = self.device_.type in ("cpu", "cuda")
@@ -573,7 +586,7 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
         problems = self._problems(self.training_report_)
         self.training_report_["problems"] = problems
         for problem in problems:
-            warnings.warn(problem, ConvergenceWarning, stacklevel=5)
+            warnings.warn(problem, ConvergenceWarning, stacklevel=6)
 
     def _problems(self, report):
         """What went wrong with the training, in words."""

@@ -335,7 +335,9 @@ class DiscriminatorRestart(Callback):
     def on_epoch_end(self, net, **kwargs):
         """Look at the losses of the epoch."""
         reason = self.reason(net.history[-1])
-        if reason is None or len(self.restarts_) == self.max_restarts:
+        # A new one at the end would stay untrained.
+        over = net.n_steps_ >= net.max_steps
+        if reason is None or over or len(self.restarts_) == self.max_restarts:
             return
         net.discriminator_.load_state_dict(self.draw().state_dict())
         net.optimizer_d_.state.clear()

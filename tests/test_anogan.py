@@ -35,6 +35,11 @@ SEARCHES = {
     "nearest alone": {"search": "nearest", "n_search_steps": 0},
 }
 every_search = pytest.mark.parametrize("search", SEARCHES.values(), ids=SEARCHES)
+# Those that differ in what scores are made of, not only in how long they look.
+KINDS = ["encoder", "gradient", "nearest"]
+one_search_of_a_kind = pytest.mark.parametrize(
+    "search", [SEARCHES[kind] for kind in KINDS], ids=KINDS
+)
 both_losses = pytest.mark.parametrize("loss", ["wgan-gp", "logistic"])
 
 
@@ -477,9 +482,7 @@ def test_scoring_leaves_the_networks_alone(small, search, conv, table, images):
 
 
 @every_search
-@pytest.mark.parametrize(
-    "score_type", ["local", "published", "reconstruction", "features"]
-)
+@pytest.mark.parametrize("score_type", ["local", "published", "features"])
 def test_scores_of_fit_are_scores_of_predict(small, search, score_type, table):
     """Reference scores are what the training rows score later."""
     params = {"score_type": score_type, "contamination": 0.1, "n_members": 2}
@@ -514,9 +517,11 @@ def inside(detector, X):
     return x, made, critic(x)[1], critic(made)[1]
 
 
-@every_search
-@pytest.mark.parametrize("residual_loss", ["l1", "l2"])
-@pytest.mark.parametrize("feature_weight", [0.0, 0.1, 1.0])
+@one_search_of_a_kind
+@pytest.mark.parametrize(
+    ("residual_loss", "feature_weight"),
+    [("l1", 0.1), ("l2", 0.1), ("l1", 0), ("l2", 1)],
+)
 def test_published_score(small, search, residual_loss, feature_weight, table):
     """(1 - w) |x - G(z)| + w |f(x) - f(G(z))|, in units of its median."""
     detector = small(
@@ -767,8 +772,8 @@ def test_parameters_have_an_effect(small, search, name, table):
     assert (scores[0] != scores[1]).mean() > 0.9
 
 
-@pytest.mark.parametrize("n_rows", [2, 3, 7])
-@every_search
+@pytest.mark.parametrize("n_rows", [2, 7])
+@one_search_of_a_kind
 def test_few_rows(small, n_rows, search, table):
     """Two rows are enough, for each search."""
     detector = small(AnoGANDetector, max_steps=3, **search).fit(table[:n_rows])
@@ -776,7 +781,7 @@ def test_few_rows(small, n_rows, search, table):
         assert np.isfinite(detector.score_samples(X)).all()
 
 
-@every_search
+@one_search_of_a_kind
 def test_constant_rows(small, search):
     """Where all rows are the same, nothing divides by zero."""
     X = np.full((40, 3), 7.0)
@@ -785,7 +790,7 @@ def test_constant_rows(small, search):
     assert (detector.predict(X) == 1).all()
 
 
-SHAPES = [(1, 13), (2, 9), (4, 1), (1, 1, 1), (1, 5, 7), (3, 9, 6), (2, 1, 11)]
+SHAPES = [(1, 13), (4, 1), (1, 1, 1), (1, 5, 7), (3, 9, 6)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -809,7 +814,7 @@ def test_windows_and_images_of_any_size(small, shape, search):
     assert detector.sample(3).shape == (3, *shape)
 
 
-@every_search
+@one_search_of_a_kind
 @pytest.mark.parametrize("conv", [False, True])
 def test_copies(small, search, conv, table, images):
     """A pickle and a clone score as the original, by codes, maps and samples too."""

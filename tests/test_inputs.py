@@ -456,7 +456,7 @@ def test_second_fit_forgets_the_first(small, table, images):
 @pytest.mark.parametrize("cls", [GANomalyDetector, AutoencoderDetector, AnoGANDetector])
 def test_divergence(small, cls, table):
     """A diverged training raises with the epoch and a remedy, and is forgotten."""
-    detector = small(cls, max_steps=200).fit(table)
+    detector = small(cls, max_steps=100).fit(table)
     detector.set_params(learning_rate=1e6, scaler=None)
     with (
         np.errstate(all="ignore"),

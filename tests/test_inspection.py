@@ -499,6 +499,7 @@ def sampler(request):
     }
     if request.param is AnoGANDetector:
         params |= {"search": "nearest", "n_search_steps": 0}
+        params |= {"loss": "logistic", "gradient_penalty": 1.0}
     return X, request.param(**params).fit(X)
 
 

@@ -13,10 +13,21 @@ SEARCHES = {
     "AnoGAN, encoder refined": {
         "search": "encoder",
         "encoder_steps": 5,
-        "n_search_steps": 10,
+        "n_search_steps": 4,
+        "score_type": "joint",
     },
-    "AnoGAN, gradient": {"search": "gradient", "n_search_steps": 10, "n_starts": 2},
-    "AnoGAN, nearest": {"search": "nearest", "n_search_steps": 10, "n_candidates": 50},
+    "AnoGAN, gradient": {
+        "search": "gradient",
+        "n_search_steps": 4,
+        "n_starts": 2,
+        "score_type": "published",
+    },
+    "AnoGAN, nearest": {
+        "search": "nearest",
+        "n_search_steps": 4,
+        "n_candidates": 50,
+        "score_type": "published",
+    },
 }
 ROW_DETECTORS = {
     "local": {},
@@ -28,7 +39,7 @@ ROW_DETECTORS = {
     "scaler standard": {"scaler": "standard"},
     "batch norm": {"architecture": "published"},
     **SEARCHES,
-    "AnoGAN, published": {**SEARCHES["AnoGAN, gradient"], "score_type": "published"},
+    "AnoGAN, nearest, local": {**SEARCHES["AnoGAN, nearest"], "score_type": "local"},
 }
 IMAGE_DETECTORS = {
     "local": {},
@@ -36,7 +47,7 @@ IMAGE_DETECTORS = {
     "joint": {"score_type": "joint", "latent_dim": 8},
     "latent, two members": {"score_type": "latent", "n_members": 2},
     "mlp": {"architecture": "mlp", "latent_dim": 8, "n_members": 2},
-    **SEARCHES,
+    **{name: {"latent_dim": 8, **params} for name, params in SEARCHES.items()},
 }
 
 

@@ -741,7 +741,7 @@ def test_architectures_can_be_cloned_and_tuned():
 HIDDEN = {
     "mlp": (MLP(discriminator_layer_sizes=(7, 6, 5)), (4,), 3),
     "mlp of maps": (MLP(discriminator_layer_sizes=(7, 5)), (2, 3, 3), 2),
-    "conv 2-D": (ConvNet(base_channels=2), (3, 17, 9), 3),
+    "conv 2-D": (ConvNet(base_channels=2), (3, 33, 9), 3),
     "conv 1-D": (ConvNet(base_channels=3, n_blocks=2), (2, 11), 2),
     "conv without norm": (
         ConvNet(base_channels=2, discriminator_normalization=None),

@@ -87,9 +87,8 @@ def test_same_seed_same_scores(small, cls, params, table, new_rows):
     assert fits[0].offset_ == fits[1].offset_
     assert (scores[0] != scores[2]).mean() > 0.9
     losses = [
-        {k: v for k, v in row.items() if k != "dur"}
+        [{k: v for k, v in row.items() if k != "dur"} for row in detector.history_]
         for detector in fits
-        for row in detector.history_
     ]
     assert losses[0] == losses[1] != losses[2]
 

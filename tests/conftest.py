@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from skganomaly import GANomalyDetector
+from skganomaly import AnoGANDetector, GANomalyDetector
 from skganomaly.architectures import MLP, ConvNet
 
 
@@ -87,6 +87,10 @@ def small():
             else MLP(hidden_layer_sizes=(8,), discriminator_layer_sizes=(8,))
         )
         defaults = {"architecture": tiny, "max_steps": 10, "random_state": 0}
+        if issubclass(cls, AnoGANDetector):
+            defaults |= {"encoder_steps": 10, "n_candidates": 50}
+            if conv:
+                tiny.set_params(discriminator_normalization=None)
         return cls(**defaults | params)
 
     return make

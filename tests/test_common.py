@@ -4,7 +4,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
-from skganomaly import AutoencoderDetector, GANomalyDetector
+from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
 from skganomaly.architectures import MLP, ConvNet
 
 TINY = MLP(hidden_layer_sizes=(8,), discriminator_layer_sizes=(8,))
@@ -61,6 +61,10 @@ class WindowAutoencoder(_Windows, AutoencoderDetector):
     """The autoencoder on rows as windows."""
 
 
+class WindowAnoGAN(_Windows, AnoGANDetector):
+    """AnoGAN on rows as windows."""
+
+
 # No check is expected to fail.
 @parametrize_with_checks(
     [
@@ -89,6 +93,32 @@ class WindowAutoencoder(_Windows, AutoencoderDetector):
             architecture=RowConv(), max_steps=5, score_type="joint", n_members=1
         ),
         WindowAutoencoder(architecture=ConvNet(base_channels=2), max_steps=5),
+        AnoGANDetector(
+            architecture=TINY, max_steps=5, search="encoder", encoder_steps=5
+        ),
+        AnoGANDetector(
+            architecture=TINY,
+            max_steps=5,
+            loss="logistic",
+            search="gradient",
+            n_search_steps=3,
+            score_type="published",
+            contamination=0.1,
+        ),
+        AnoGANDetector(
+            architecture=TINY,
+            max_steps=5,
+            search="nearest",
+            n_candidates=20,
+            n_search_steps=2,
+            n_starts=2,
+        ),
+        WindowAnoGAN(
+            architecture=ConvNet(base_channels=2, discriminator_normalization=None),
+            max_steps=5,
+            search="encoder",
+            encoder_steps=5,
+        ),
     ]
 )
 def test_battery(estimator, check):

@@ -10,7 +10,7 @@ from numpy.testing import assert_array_equal
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from skorch.callbacks import Callback, GradientNormClipping
 
-from skganomaly import AutoencoderDetector, GANomalyDetector
+from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
 from skganomaly._base import BaseGANDetector
 from skganomaly._training import AdversarialNet
 
@@ -23,6 +23,7 @@ METHODS = [
     "encode",
     "reconstruct",
     "explain",
+    "anomaly_map",
 ]
 
 
@@ -37,6 +38,8 @@ def _assert_unfitted(detector, X):
     for method in METHODS:
         with pytest.raises(NotFittedError):
             getattr(detector, method)(X)
+    with pytest.raises(NotFittedError):
+        detector.sample()
     with pytest.raises(NotFittedError):
         detector.set_threshold()
     with pytest.raises(NotFittedError):
@@ -149,7 +152,7 @@ def test_few_rows(small, n_rows, score_type, table):
     assert detector.explain(table[:3]).shape == (3, 4)
 
 
-@pytest.mark.parametrize("cls", [GANomalyDetector, AutoencoderDetector])
+@pytest.mark.parametrize("cls", [GANomalyDetector, AutoencoderDetector, AnoGANDetector])
 def test_two_images(small, cls, images):
     """Two images are enough too, batch normalisation and all."""
     detector = small(cls, conv=True).fit(images[:2])
@@ -450,10 +453,10 @@ def test_second_fit_forgets_the_first(small, table, images):
     assert_array_equal(detector.score_samples(images), again.score_samples(images))
 
 
-@pytest.mark.parametrize("cls", [GANomalyDetector, AutoencoderDetector])
+@pytest.mark.parametrize("cls", [GANomalyDetector, AutoencoderDetector, AnoGANDetector])
 def test_divergence(small, cls, table):
     """A diverged training raises with the epoch and a remedy, and is forgotten."""
-    detector = small(cls, max_steps=200).fit(table)
+    detector = small(cls, max_steps=100).fit(table)
     detector.set_params(learning_rate=1e6, scaler=None)
     with (
         np.errstate(all="ignore"),

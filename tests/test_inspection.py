@@ -4,16 +4,21 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.preprocessing import MinMaxScaler
 
-from skganomaly import AutoencoderDetector, GANomalyDetector
+from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
 from skganomaly.architectures import MLP, ConvNet
 
 BOTH = pytest.mark.parametrize("cls", [GANomalyDetector, AutoencoderDetector])
+ALL = pytest.mark.parametrize(
+    "cls", [GANomalyDetector, AutoencoderDetector, AnoGANDetector]
+)
 PARTS = {
     GANomalyDetector: ("latent", "reconstruction", "features", "code"),
     AutoencoderDetector: ("reconstruction", "code"),
+    AnoGANDetector: ("reconstruction", "features", "code"),
 }
 SCORES = [
     (cls, score_type)
@@ -67,7 +72,7 @@ def test_reconstruct_finds_the_normal_counterpart(trained, cls):
     assert closer.mean() > 0.8
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize("n_members", [1, 2])
 def test_reconstruct_and_explain_shapes(small, cls, n_members, images):
     """They have the shape of what was passed, in any of the layouts."""
@@ -96,7 +101,7 @@ def test_reconstruct_images_in_their_range(small, cls, images):
     assert counterparts[:, :, 2:4].mean() > counterparts[:, :, 4:].mean() + 50
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize(("n_members", "latent_dim"), [(1, 3), (4, 2), (2, "auto")])
 def test_encode(small, cls, n_members, latent_dim, table):
     """Codes of all members stand side by side."""
@@ -127,7 +132,8 @@ def test_explain_is_complete(small, cls, score_type, table):
     change = detector.anomaly_score(X) - detector.anomaly_score(detector.reconstruct(X))
     error = np.abs(contributions.sum(axis=1) - change)
     # "local" jumps where other rows become the nearest, so a few rows are far off.
-    assert np.median(error) < 0.1 * np.median(np.abs(change))
+    limit = 0.25 if (cls, score_type) == (AnoGANDetector, "local") else 0.1
+    assert np.median(error) < limit * np.median(np.abs(change))
     assert np.corrcoef(contributions.sum(axis=1), change)[0, 1] > 0.9
 
 
@@ -248,7 +254,7 @@ def test_parts(small, cls, score_type, table, new_rows):
     assert len({values.tobytes() for values in scores.values()}) == len(scores)
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize("part", ["score", "pixels", "", 1])
 def test_unknown_part(small, cls, part, table):
     """An unknown part is refused with the known ones."""
@@ -333,3 +339,250 @@ def test_latent_score_of_the_paper(small, table):
     distance = ((code - second) ** 2).mean(dim=2)[0, : len(rows)].numpy()
     scores = detector.anomaly_score(table[: len(rows)])
     assert_allclose(scores / scores[0], distance / distance[0], rtol=1e-4)
+
+
+# Maps of differences.
+
+
+def scaled(detector, X):
+    return detector.scaler_.transform(np.asarray(X).reshape(len(X), -1))
+
+
+@ALL
+@pytest.mark.parametrize("error", ["absolute", "squared"])
+def test_anomaly_map_of_rows(small, cls, error, table):
+    """Differences from what is made of a row, in scaled units."""
+    detector = small(cls).fit(table)
+    change = scaled(detector, table) - scaled(detector, detector.reconstruct(table))
+    expected = np.abs(change) if error == "absolute" else change**2
+    found = detector.anomaly_map(table, error=error)
+    assert found.shape == table.shape and found.dtype == np.float64
+    assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+
+
+@ALL
+def test_anomaly_map_of_images(small, cls, images):
+    """From reconstructions, or with the local score from the nearest references."""
+    flat = images.reshape(60, -1)
+    for score_type in ("local", "reconstruction"):
+        detector = small(cls, conv=True, score_type=score_type).fit(images)
+        found = detector.anomaly_map(images, smoothing=0)
+        assert found.shape == images.shape
+        assert_array_equal(
+            detector.anomaly_map(flat, smoothing=0), found.reshape(60, -1)
+        )
+        change = scaled(detector, images) - scaled(
+            detector, detector.reconstruct(images)
+        )
+        same = np.allclose(found, np.abs(change), rtol=1e-3, atol=1e-4)
+        assert same == (score_type != "local" or cls is AnoGANDetector)
+
+
+def test_smoothing_spreads_without_loss(small, images):
+    """A Gaussian over the pixels of each channel, which keeps their sum."""
+    detector = small(AnoGANDetector, conv=True).fit(images)
+    sharp = detector.anomaly_map(images, smoothing=0)
+    for smoothing in (0.7, 2):
+        smooth = detector.anomaly_map(images, smoothing=smoothing)
+        # Beyond a border lies the mirror image, so that nothing is lost there.
+        assert_allclose(smooth.sum((2, 3)), sharp.sum((2, 3)), rtol=1e-6)
+        assert (smooth.std((2, 3)) < sharp.std((2, 3))).all()
+    # "auto" is half a pixel for images as small as these.
+    assert_array_equal(
+        detector.anomaly_map(images), detector.anomaly_map(images, smoothing=0.5)
+    )
+
+
+def test_smoothing_stays_within_an_image_and_a_channel(small, images):
+    """Neither neighbours in the batch nor other channels are mixed in."""
+    detector = small(AnoGANDetector, conv=True, score_type="published").fit(images)
+    X = images[:3].copy()
+    X[1, 1] = 1e6
+    maps = detector.anomaly_map(X, smoothing=2.0)
+    assert_array_equal(
+        maps[[0, 2]], detector.anomaly_map(images[[0, 2]], smoothing=2.0)
+    )
+    assert maps[1, 1].min() > 100 * maps[1, 0].max()
+
+
+def test_smoothing_of_windows_is_asked_for(small, images):
+    """Windows and rows are left as they are unless asked; rows refuse."""
+    windows = images[:, :, 2]
+    detector = small(AnoGANDetector, conv=True, input_shape=(2, 9)).fit(windows)
+    sharp = detector.anomaly_map(windows)
+    assert_array_equal(sharp, detector.anomaly_map(windows, smoothing=0))
+    smooth = detector.anomaly_map(windows, smoothing=1.5)
+    assert_allclose(smooth.sum(2), sharp.sum(2), rtol=1e-6)
+    assert (smooth.std(2) < sharp.std(2)).all()
+
+
+@ALL
+def test_bad_options_of_anomaly_maps(small, cls, table):
+    """What cannot be is refused with what can."""
+    detector = small(cls, max_steps=2).fit(table)
+    with pytest.raises(ValueError, match="'absolute' or 'squared', got 'cubed'"):
+        detector.anomaly_map(table, error="cubed")
+    with pytest.raises(ValueError, match=r"smoothing=1.5.*Pass 0"):
+        detector.anomaly_map(table, smoothing=1.5)
+    for bad in (-1, "much"):
+        with pytest.raises((ValueError, TypeError), match="smoothing"):
+            detector.anomaly_map(table, smoothing=bad)
+
+
+@ALL
+def test_anomaly_map_points_at_the_defect(small, cls, images):
+    """A patch that does not belong there stands out."""
+    detector = small(cls, conv=True, max_steps=150, learning_rate=5e-3, latent_dim=6)
+    detector.fit(images)
+    odd = images[:20].copy()
+    patch = np.s_[:, :, 4:6, 5:8]
+    odd[patch] = 220
+    maps = detector.anomaly_map(odd)
+    assert maps[patch].mean() > 2 * maps.mean()
+
+
+# New rows.
+
+
+@ALL
+@pytest.mark.parametrize("n_members", [1, 3])
+def test_sample(small, cls, n_members, table):
+    """As many rows as asked for, decided by the seed."""
+    detector = small(cls, n_members=n_members).fit(table)
+    rows = detector.sample(300, random_state=0)
+    assert rows.shape == (300, 4) and rows.dtype == np.float64
+    assert np.isfinite(rows).all()
+    assert len(np.unique(rows, axis=0)) == 300
+    assert_array_equal(detector.sample(300, random_state=0), rows)
+    assert (detector.sample(300, random_state=1) != rows).any(axis=1).all()
+    assert (detector.sample(300) != detector.sample(300)).any(axis=1).all()
+    assert detector.sample().shape == (1, 4)
+    shared = np.random.RandomState(0)
+    first, second = (detector.sample(5, random_state=shared) for _ in range(2))
+    assert (first != second).any(axis=1).all()
+
+
+@ALL
+def test_sample_images(small, cls, images):
+    """Images have the shape of a row, and grey values that were seen."""
+    detector = small(cls, conv=True).fit(images)
+    samples = detector.sample(70, random_state=0)
+    assert samples.shape == (70, 2, 6, 9)
+    assert samples.min() >= images.min() - 1e-3
+    assert samples.max() <= images.max() + 1e-3
+    grey = small(cls, conv=True).fit(images[:, 0])
+    assert grey.sample(2, random_state=0).shape == (2, 1, 6, 9)
+
+
+@ALL
+@pytest.mark.parametrize("bad", [0, -1, 1.5, "many"])
+def test_bad_numbers_of_samples(small, cls, bad, table):
+    """A number that is none is refused."""
+    detector = small(cls, max_steps=2).fit(table)
+    with pytest.raises((ValueError, TypeError), match="n_samples"):
+        detector.sample(bad)
+
+
+@pytest.fixture(scope="module", params=[GANomalyDetector, AnoGANDetector])
+def sampler(request):
+    """A detector that can sample from two correlated columns of unlike units."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(500, 2)) @ np.array([[1.0, 0.8], [0, 0.6]])
+    X = X * [1, 100] + [10, -1000]
+    params = {
+        "architecture": MLP(hidden_layer_sizes=(32,), discriminator_layer_sizes=(32,)),
+        "learning_rate": 5e-3,
+        "n_members": 4,
+        "input_noise": 0.1,
+        "max_steps": 400,
+        "random_state": 0,
+    }
+    if request.param is AnoGANDetector:
+        params |= {"search": "nearest", "n_search_steps": 0}
+        params |= {"loss": "logistic", "gradient_penalty": 1.0}
+    return X, request.param(**params).fit(X)
+
+
+def test_samples_are_like_the_rows(sampler):
+    """Mean, spread and correlation are about those of the training rows."""
+    X, detector = sampler
+    samples = detector.sample(2000, random_state=0)
+    assert (np.abs(samples.mean(axis=0) - X.mean(axis=0)) < X.std(axis=0) / 2).all()
+    share = samples.std(axis=0) / X.std(axis=0)
+    assert (share > 0.6).all() and (share < 1.6).all()
+    assert np.corrcoef(samples.T)[0, 1] > 0.5
+
+
+def test_samples_come_from_all_members(sampler):
+    """Each row is made by one member at random."""
+    _, detector = sampler
+    networks, drawn = detector.net_.networks, []
+    decode = type(detector)._decode
+
+    def watched(networks, codes):
+        drawn.append(decode(detector, networks, codes))
+        return drawn[-1]
+
+    detector._decode = watched
+    try:
+        samples = detector.sample(200, random_state=0)
+    finally:
+        del detector._decode
+    assert set(networks) >= {"generator"}
+    rows = (
+        drawn[0].double().numpy() * detector.scaler_.scale_ + detector.scaler_.center_
+    )
+    makers = np.abs(rows - samples).sum(2).argmin(0)
+    assert_allclose(rows[makers, np.arange(200)], samples, rtol=1e-5)
+    assert (np.bincount(makers, minlength=4) > 25).all()
+
+
+def test_samples_of_others_follow_their_codes(small, table):
+    """Codes are drawn with the mean and covariance of those of the training rows."""
+    detector = small(AutoencoderDetector, n_members=2, latent_dim=3).fit(table)
+    generator = torch.Generator().manual_seed(0)
+    drawn = detector._draw_codes(20_000, generator).numpy()
+    codes = detector.encode(table).reshape(300, 2, 3)
+    for k in range(2):
+        spread = codes[:, k].std(axis=0)
+        assert (
+            np.abs(drawn[k].mean(axis=0) - codes[:, k].mean(axis=0)) < 0.05 * spread
+        ).all()
+        expected = np.cov(codes[:, k].T, bias=True)
+        found = np.cov(drawn[k].T)
+        assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
+
+
+def test_samples_of_anogan_follow_the_prior(small, table):
+    """Its codes are standard normal, as in its training."""
+    detector = small(AnoGANDetector, n_members=2, latent_dim=3).fit(table)
+    generator = torch.Generator().manual_seed(0)
+    drawn = detector._draw_codes(20_000, generator).numpy()
+    for member in drawn:
+        assert_allclose(member.mean(axis=0), 0, atol=0.03)
+        assert_allclose(np.cov(member.T), np.eye(3), atol=0.05)
+
+
+# AnoGAN's searches.
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"search": "encoder"},
+        {"search": "gradient", "n_search_steps": 5},
+        {"search": "nearest", "n_search_steps": 5},
+    ],
+)
+@pytest.mark.parametrize("conv", [False, True])
+@pytest.mark.parametrize("score_type", ["joint", "published", "local"])
+def test_explain_every_search(small, params, conv, score_type, table, images, request):
+    """Every score can be explained, whichever way codes are found."""
+    if conv and score_type == "local" and params["search"] != "encoder":
+        reason = "codes from a search have no gradient, and the score is of them alone"
+        request.applymarker(pytest.mark.xfail(reason=reason))
+    X = images if conv else table
+    params = {"score_type": score_type, "latent_dim": 4, **params}
+    contributions = small(AnoGANDetector, conv=conv, **params).fit(X).explain(X[:5])
+    assert contributions.shape == X[:5].shape
+    assert np.isfinite(contributions).all() and (contributions != 0).any()

@@ -5,9 +5,30 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 
-from skganomaly import AutoencoderDetector, GANomalyDetector
+from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
 from skganomaly.architectures import ConvNet
 
+SEARCHES = {
+    "AnoGAN, encoder": {"search": "encoder", "encoder_steps": 5},
+    "AnoGAN, encoder refined": {
+        "search": "encoder",
+        "encoder_steps": 5,
+        "n_search_steps": 4,
+        "score_type": "joint",
+    },
+    "AnoGAN, gradient": {
+        "search": "gradient",
+        "n_search_steps": 4,
+        "n_starts": 2,
+        "score_type": "published",
+    },
+    "AnoGAN, nearest": {
+        "search": "nearest",
+        "n_search_steps": 4,
+        "n_candidates": 50,
+        "score_type": "published",
+    },
+}
 ROW_DETECTORS = {
     "local": {},
     "joint": {"score_type": "joint"},
@@ -17,6 +38,8 @@ ROW_DETECTORS = {
     "few references": {"max_references": 50},
     "scaler standard": {"scaler": "standard"},
     "batch norm": {"architecture": "published"},
+    **SEARCHES,
+    "AnoGAN, nearest, local": {**SEARCHES["AnoGAN, nearest"], "score_type": "local"},
 }
 IMAGE_DETECTORS = {
     "local": {},
@@ -24,14 +47,25 @@ IMAGE_DETECTORS = {
     "joint": {"score_type": "joint", "latent_dim": 8},
     "latent, two members": {"score_type": "latent", "n_members": 2},
     "mlp": {"architecture": "mlp", "latent_dim": 8, "n_members": 2},
+    **{name: {"latent_dim": 8, **params} for name, params in SEARCHES.items()},
 }
+
+
+def _make(name, params):
+    """AnoGAN for the names that say so, GANomaly for the others."""
+    if not name.startswith("AnoGAN"):
+        return GANomalyDetector(**params)
+    if isinstance(params["architecture"], ConvNet):
+        params["architecture"].set_params(discriminator_normalization=None)
+    return AnoGANDetector(**params)
 
 
 @pytest.fixture(params=ROW_DETECTORS, scope="module")
 def fitted(request, table):
     """A detector of rows for each score and network."""
     params = {"max_steps": 8, "random_state": 0, "latent_dim": 3}
-    return GANomalyDetector(**params | ROW_DETECTORS[request.param]).fit(table)
+    params["architecture"] = "mlp"
+    return _make(request.param, params | ROW_DETECTORS[request.param]).fit(table)
 
 
 @pytest.fixture(params=IMAGE_DETECTORS, scope="module")
@@ -39,7 +73,7 @@ def fitted_on_images(request, images):
     """A detector of images for each score and network."""
     params = {"max_steps": 5, "random_state": 0}
     params["architecture"] = ConvNet(base_channels=2)
-    return GANomalyDetector(**params | IMAGE_DETECTORS[request.param]).fit(images)
+    return _make(request.param, params | IMAGE_DETECTORS[request.param]).fit(images)
 
 
 def _check_company(detector, X):
@@ -68,23 +102,33 @@ def test_images_in_any_company(fitted_on_images, images):
     _check_company(fitted_on_images, np.vstack([images[:40], images[20:40] * 1.5]))
 
 
-def test_all_methods_in_any_company(small, table, new_rows):
+@pytest.mark.parametrize("cls", [GANomalyDetector, AnoGANDetector])
+def test_all_methods_in_any_company(small, cls, table, new_rows):
     """What else is computed row by row is also the same for a row alone."""
-    detector = small().fit(table)
-    for method in ("p_values", "predict", "encode", "reconstruct", "explain"):
+    detector = small(cls).fit(table)
+    for method in (
+        "p_values",
+        "predict",
+        "encode",
+        "reconstruct",
+        "explain",
+        "anomaly_map",
+    ):
         together = getattr(detector, method)(new_rows)
         assert_array_equal(getattr(detector, method)(new_rows[5:6]), together[5:6])
         assert_array_equal(getattr(detector, method)(new_rows[::-1]), together[::-1])
 
 
-def test_explain_of_images_in_any_company(small, images):
-    """Attributions of an image are the same for the image alone."""
-    detector = small(conv=True, n_members=2).fit(images)
-    together = detector.explain(images[:20])
-    assert_array_equal(detector.explain(images[5:6]), together[5:6])
+@pytest.mark.parametrize("method", ["explain", "anomaly_map"])
+@pytest.mark.parametrize("cls", [GANomalyDetector, AnoGANDetector])
+def test_maps_of_images_in_any_company(small, cls, method, images):
+    """Attributions and differences of an image are the same for the image alone."""
+    function = getattr(small(cls, conv=True, n_members=2).fit(images), method)
+    together = function(images[:20])
+    assert_array_equal(function(images[5:6]), together[5:6])
 
 
-@pytest.mark.parametrize("cls", [GANomalyDetector, AutoencoderDetector])
+@pytest.mark.parametrize("cls", [GANomalyDetector, AutoencoderDetector, AnoGANDetector])
 @pytest.mark.parametrize("score_type", ["local", "joint", "reconstruction"])
 @pytest.mark.parametrize("max_references", [6000, 100])
 def test_scores_of_fit_are_scores_of_predict(

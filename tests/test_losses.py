@@ -9,7 +9,9 @@ from skganomaly._losses import (
     absolute_error,
     discriminator_cross_entropy,
     generator_cross_entropy,
+    gradient_norm_penalty,
     squared_error,
+    wasserstein_estimate,
 )
 
 ERRORS = {
@@ -37,6 +39,7 @@ CALLS = [
     pytest.param(squared_error, (3, 5, 2, 3, 2), 2, id="squared_error of maps"),
     pytest.param(discriminator_cross_entropy, (3, 5), 2, id="discriminator"),
     pytest.param(generator_cross_entropy, (3, 5), 1, id="generator"),
+    pytest.param(wasserstein_estimate, (3, 5), 2, id="wasserstein"),
 ]
 every_call = pytest.mark.parametrize("loss, shape, n_arguments", CALLS)
 
@@ -151,3 +154,95 @@ def test_members_gradient_is_the_one_alone(loss, shape, n_arguments):
         together, torch.autograd.grad(loss(*alone).sum(), alone), strict=True
     ):
         assert_allclose(whole[1:2], own, rtol=1e-12)
+
+
+def test_wasserstein_estimate_is_a_difference_of_means():
+    """Positive where the critic values real rows higher, in the critic's units."""
+    real, fake = draw(3, 7) + 2, draw(3, 11, seed=1)
+    expected = real.numpy().mean(axis=1) - fake.numpy().mean(axis=1)
+    assert_allclose(wasserstein_estimate(real, fake), expected)
+    assert_allclose(wasserstein_estimate(fake, real), -expected)
+    assert (expected > 0).all()
+
+
+def test_wasserstein_estimate_of_a_shift_is_its_length():
+    """The critic of slope one that points along a shift measures it exactly."""
+    direction = torch.tensor([0.6, 0.0, 0.8], dtype=torch.float64)
+    fake = draw(2, 50, 3)
+    real = fake + 3.5 * direction
+    assert_allclose(wasserstein_estimate(real @ direction, fake @ direction), [3.5] * 2)
+
+
+@pytest.mark.parametrize("target", [0.0, 1.0])
+@pytest.mark.parametrize("shape", [(3,), (2, 3), (1, 2, 4)])
+def test_penalty_of_a_linear_critic(shape, target):
+    """A slope that is the same everywhere, of each member its own."""
+    slopes = draw(2, 1, *shape)
+    slopes[0] /= slopes[0].norm()
+    slopes[1] *= 5 / slopes[1].norm()
+
+    def critic(rows):
+        return (rows * slopes).flatten(2).sum(2) + 3
+
+    found = gradient_norm_penalty(critic, draw(2, 6, *shape, seed=1), target=target)
+    expected = [(1 - target) ** 2, (5 - target) ** 2]
+    assert_allclose(found.detach(), expected, atol=1e-9)
+
+
+def curved(rows, weight):
+    """A critic whose slope differs from row to row."""
+    return (torch.tanh(rows @ weight) ** 2).sum(2)
+
+
+@pytest.mark.parametrize("target", [0.0, 1.0])
+def test_penalty_against_finite_differences(target):
+    """The mean over rows of the squared distance of slopes from the target."""
+    rows, weight, step = draw(2, 5, 3), draw(2, 3, 4, seed=1), 1e-5
+    slopes = torch.stack(
+        [
+            (curved(rows + shift, weight) - curved(rows - shift, weight)) / (2 * step)
+            for shift in step * torch.eye(3, dtype=torch.float64)
+        ],
+        dim=2,
+    )
+    expected = (slopes.norm(dim=2) - target).square().mean(1)
+    found = gradient_norm_penalty(lambda x: curved(x, weight), rows, target=target)
+    assert_allclose(found.detach(), expected, rtol=1e-6)
+    assert len(np.unique(found.detach())) == 2
+
+
+@pytest.mark.parametrize("target", [0.0, 1.0])
+def test_penalty_can_be_descended(target):
+    """Its gradient at the critic's weights is right, each member's its own."""
+    rows, weight = draw(3, 5, 3), draw(3, 3, 4, seed=1).requires_grad_()
+
+    def penalty(weight):
+        return gradient_norm_penalty(lambda x: curved(x, weight), rows, target=target)
+
+    assert torch.autograd.gradcheck(penalty, [weight])
+    (gradient,) = torch.autograd.grad(penalty(weight)[1], weight)
+    assert_array_equal(gradient[[0, 2]], np.zeros((2, 3, 4)))
+    assert (gradient[1] != 0).any()
+
+
+@pytest.mark.parametrize("target", [0.0, 1.0])
+def test_penalty_leaves_rows_alone(target):
+    """Rows are taken as they are: no gradient flows to what made them."""
+    rows = draw(2, 5, 3).requires_grad_()
+    weight = draw(2, 3, 4, seed=1).requires_grad_()
+    gradient_norm_penalty(
+        lambda x: curved(x, weight), rows, target=target
+    ).sum().backward()
+    assert rows.grad is None and weight.grad is not None
+
+
+@pytest.mark.parametrize("target", [0.0, 1.0])
+def test_penalty_of_a_dead_critic(target):
+    """A critic without any slope costs the target, and has finite gradients."""
+    weight = torch.zeros(2, 3, 4, dtype=torch.float64, requires_grad=True)
+    value = gradient_norm_penalty(
+        lambda x: (x @ weight).sum(2), draw(2, 5, 3), target=target
+    )
+    assert_allclose(value.detach(), [target**2] * 2, atol=1e-5)
+    value.sum().backward()
+    assert torch.isfinite(weight.grad).all()

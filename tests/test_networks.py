@@ -736,3 +736,56 @@ def test_architectures_can_be_cloned_and_tuned():
     with torch.device("meta"):
         assert layer_types(copied.encoder((2,), 1)).count("Linear") == 3
         assert layer_types(copied.decoder(1, (2,))).count("BatchNorm1d") == 2
+
+
+HIDDEN = {
+    "mlp": (MLP(discriminator_layer_sizes=(7, 6, 5)), (4,), 3),
+    "mlp of maps": (MLP(discriminator_layer_sizes=(7, 5)), (2, 3, 3), 2),
+    "conv 2-D": (ConvNet(base_channels=2), (3, 33, 9), 3),
+    "conv 1-D": (ConvNet(base_channels=3, n_blocks=2), (2, 11), 2),
+    "conv without norm": (
+        ConvNet(base_channels=2, discriminator_normalization=None),
+        (1, 9, 13),
+        2,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+@pytest.mark.parametrize("n_members", [1, N_MEMBERS])
+def test_hidden_units_are_those_of_each_network(name, n_members):
+    """After the n-th nonlinearity, of every member, one vector for each row."""
+    architecture, shape, n_layers = HIDDEN[name]
+    networks = seeded(
+        lambda: [architecture.discriminator(shape) for _ in range(n_members)]
+    )
+    stacked = stack_members(copy.deepcopy(networks)).double().eval()
+    assert stacked.n_hidden_layers == n_layers
+    x = torch.from_numpy(np.random.default_rng(2).normal(size=(n_members, 5, *shape)))
+    for layer in range(1, n_layers + 1):
+        found = stacked.hidden(x, layer)
+        for k, network in enumerate(networks):
+            # The network's own layers, up to the n-th that bends.
+            rows, passed = x[k], 0
+            for module in network.double().eval().features:
+                rows = module(rows)
+                passed += isinstance(module, nn.LeakyReLU)
+                if passed == layer:
+                    break
+            assert_allclose(found[k].detach(), rows.detach().flatten(1), rtol=1e-9)
+    assert_allclose(found.detach(), stacked(x)[1].detach(), rtol=1e-12)
+
+
+def test_hidden_units_that_cannot_be_shown():
+    """Of a critic that is no sequence of plain layers, none are."""
+    odd = seeded(
+        lambda: [
+            Discriminator(
+                nn.Sequential(nn.Linear(4, 5), nn.LayerNorm(5)), nn.Linear(5, 1)
+            )
+            for _ in range(2)
+        ]
+    )
+    assert stack_members(odd).n_hidden_layers == 0
+    custom = stack_members(seeded(lambda: [CustomDiscriminator() for _ in range(2)]))
+    assert not hasattr(custom, "n_hidden_layers")

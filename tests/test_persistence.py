@@ -15,7 +15,7 @@ from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from skganomaly import AutoencoderDetector, GANomalyDetector
+from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
 from skganomaly._training import AdversarialNet
 
 VARIANTS = [
@@ -29,6 +29,15 @@ VARIANTS = [
         "contamination": {"contamination": 0.1, "scaler": "standard"},
         "conv": {"conv": True, "input_shape": (1, 4)},
         "conv, 2 members": {"conv": True, "input_shape": (1, 2, 2), "n_members": 2},
+    }.items()
+] + [
+    pytest.param(AnoGANDetector, params, id=f"AnoGANDetector-{name}")
+    for name, params in {
+        "encoder": {"search": "encoder"},
+        "gradient": {"search": "gradient", "n_search_steps": 3, "n_starts": 2},
+        "nearest": {"search": "nearest", "n_search_steps": 3},
+        "published": {"score_type": "published", "feature_layer": 1},
+        "conv": {"conv": True, "input_shape": (1, 2, 2), "n_members": 2},
     }.items()
 ]
 
@@ -66,9 +75,13 @@ def _assert_same(copied, detector, X):
         "encode",
         "reconstruct",
         "explain",
+        "anomaly_map",
     ):
         expected = getattr(detector, method)(X)
         assert_array_equal(getattr(copied, method)(X), expected, err_msg=method)
+    expected = detector.sample(7, random_state=0)
+    assert_array_equal(copied.sample(7, random_state=0), expected)
+    assert copied.training_report_ == detector.training_report_
     for part in detector._part_names:
         expected = detector.anomaly_score(X, part=part)
         assert_array_equal(copied.anomaly_score(X, part=part), expected)

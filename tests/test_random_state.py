@@ -10,7 +10,7 @@ from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator, clone
 from torch import nn
 
-from skganomaly import AutoencoderDetector, GANomalyDetector
+from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
 from skganomaly._networks import Discriminator
 
 DETECTORS = [
@@ -23,6 +23,15 @@ DETECTORS = [
         "conv": {"conv": True, "input_shape": (1, 4), "n_members": 2},
         "noisy conv": {"conv": True, "input_shape": (1, 4), "input_noise": 0.5},
         "one member": {"n_members": 1, "input_noise": 0},
+    }.items()
+] + [
+    pytest.param(AnoGANDetector, params, id=f"AnoGANDetector-{name}")
+    for name, params in {
+        "encoder": {"search": "encoder"},
+        "gradient": {"search": "gradient", "n_search_steps": 3},
+        "nearest": {"search": "nearest", "n_search_steps": 3},
+        "logistic": {"loss": "logistic", "gradient_penalty": 1.0},
+        "conv": {"conv": True, "input_shape": (1, 4), "n_members": 2},
     }.items()
 ]
 
@@ -78,9 +87,8 @@ def test_same_seed_same_scores(small, cls, params, table, new_rows):
     assert fits[0].offset_ == fits[1].offset_
     assert (scores[0] != scores[2]).mean() > 0.9
     losses = [
-        {k: v for k, v in row.items() if k != "dur"}
+        [{k: v for k, v in row.items() if k != "dur"} for row in detector.history_]
         for detector in fits
-        for row in detector.history_
     ]
     assert losses[0] == losses[1] != losses[2]
 
@@ -136,7 +144,7 @@ def test_global_seeds_do_not_matter(small, table):
 
 
 @pytest.mark.parametrize("architecture", [Plain(), FromOutside()])
-@pytest.mark.parametrize("cls", [GANomalyDetector, AutoencoderDetector])
+@pytest.mark.parametrize("cls", [GANomalyDetector, AutoencoderDetector, AnoGANDetector])
 def test_architecture_without_initialize(small, cls, architecture, table, new_rows):
     """Networks that draw their own weights are seeded as well, each differently."""
     fits = [

@@ -832,7 +832,6 @@ def test_copies(small, search, conv, table, images):
         )
 
 
-@pytest.mark.xfail(reason="parameters of the search are read when scoring")
 @pytest.mark.parametrize(
     "changed",
     [
@@ -858,7 +857,6 @@ def test_parameters_changed_after_fit(small, changed, table):
     assert_array_equal(detector.score_samples(table), expected)
 
 
-@pytest.mark.xfail(reason="unpickling builds networks from changed parameters")
 @pytest.mark.parametrize("changed", [{"search": "gradient"}, {"n_candidates": 7}])
 def test_pickle_after_parameters_changed(small, changed, table):
     """A pickle is of what was fitted."""
@@ -869,7 +867,6 @@ def test_pickle_after_parameters_changed(small, changed, table):
     assert_array_equal(copied.score_samples(table), expected)
 
 
-@pytest.mark.xfail(reason="the encoder's net is given the critic's options")
 def test_remedy_for_a_certain_critic(small, table):
     """The options that the warning names can be passed."""
     detector = small(

@@ -576,11 +576,8 @@ def test_samples_of_anogan_follow_the_prior(small, table):
 )
 @pytest.mark.parametrize("conv", [False, True])
 @pytest.mark.parametrize("score_type", ["joint", "published", "local"])
-def test_explain_every_search(small, params, conv, score_type, table, images, request):
+def test_explain_every_search(small, params, conv, score_type, table, images):
     """Every score can be explained, whichever way codes are found."""
-    if conv and score_type == "local" and params["search"] != "encoder":
-        reason = "codes from a search have no gradient, and the score is of them alone"
-        request.applymarker(pytest.mark.xfail(reason=reason))
     X = images if conv else table
     params = {"score_type": score_type, "latent_dim": 4, **params}
     contributions = small(AnoGANDetector, conv=conv, **params).fit(X).explain(X[:5])

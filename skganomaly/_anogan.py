@@ -253,14 +253,14 @@ class AnoGANDetector(BaseGANDetector):
     References
     ----------
     .. [1] T. Schlegl et al., "Unsupervised anomaly detection with generative
-       adversarial networks to guide marker discovery", IPMI 2017, arXiv:1703.05921.
+       adversarial networks to guide marker discovery", IPMI 2017, :arxiv:`1703.05921`.
     .. [2] T. Schlegl et al., "f-AnoGAN: Fast unsupervised anomaly detection with
        generative adversarial networks", Medical Image Analysis 54, 2019,
-       doi:10.1016/j.media.2019.01.010.
+       :doi:`10.1016/j.media.2019.01.010`.
     .. [3] I. Gulrajani et al., "Improved training of Wasserstein GANs", NeurIPS 2017,
-       arXiv:1704.00028.
+       :arxiv:`1704.00028`.
     .. [4] M. Heusel et al., "GANs trained by a two time-scale update rule converge to
-       a local Nash equilibrium", NeurIPS 2017, arXiv:1706.08500.
+       a local Nash equilibrium", NeurIPS 2017, :arxiv:`1706.08500`.
 
     Examples
     --------
@@ -457,9 +457,9 @@ class AnoGANDetector(BaseGANDetector):
 
         References
         ----------
-        .. [1] T. Schlegl et al., IPMI 2017, arXiv:1703.05921.
+        .. [1] T. Schlegl et al., IPMI 2017, :arxiv:`1703.05921`.
         .. [2] T. Schlegl et al., Medical Image Analysis 54, 2019,
-           doi:10.1016/j.media.2019.01.010.
+           :doi:`10.1016/j.media.2019.01.010`.
 
         Examples
         --------
@@ -791,7 +791,7 @@ class AnoGANDetector(BaseGANDetector):
         References
         ----------
         .. [1] M. Sundararajan, A. Taly and Q. Yan, "Axiomatic attribution for deep
-           networks", ICML 2017, arXiv:1703.01365.
+           networks", ICML 2017, :arxiv:`1703.01365`.
         """
         return super().explain(X, n_steps=n_steps)
 

@@ -138,15 +138,15 @@ _SHARED = {
         Where the networks are.
     n_features_in_ : int
         Values of one row.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Column names, if `X` had any.
 """,
     "scores": """
     **Scores.** The default, "local", compares a row with its nearest reference rows
     in the space of residuals and codes: how far is it, given what is usual there? See
-    the user guide for the formula. The score of a row does not depend on the
-    rows it is scored with. A row that is among the references leaves itself out of
-    the search, so that it scores as if it were new.
+    the :ref:`user guide <which-detector>` for the formula. The score of a row does not
+    depend on the rows it is scored with. A row that is among the references leaves
+    itself out of the search, so that it scores as if it were new.
 """,
 }
 

@@ -151,7 +151,7 @@ class GANomalyDetector(BaseGANDetector):
     ----------
     .. [1] S. Akcay, A. Atapour-Abarghouei and T. P. Breckon, "GANomaly:
        Semi-supervised anomaly detection via adversarial training", ACCV 2018,
-       arXiv:1805.06725.
+       :arxiv:`1805.06725`.
 
     Examples
     --------

@@ -218,7 +218,7 @@ class InferenceMixin:
 
         Returns
         -------
-        ndarray of shape (n_samples, n_members_ * latent_dim_)
+        ndarray of shape (n_samples, n_members * latent_dim)
             The codes of all members side by side; each has a latent space of its own.
         """
         codes = self._map(X, self._encode)
@@ -253,7 +253,7 @@ class InferenceMixin:
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features_in_) or (n_samples, *input_shape_)
+        ndarray of shape (n_samples, n_features) or (n_samples, channels, ...)
             Generated rows, in the units of the training rows; each by one of the
             members at random. AnoGAN draws their codes from the prior that it was
             trained with; the other detectors, from a Gaussian with the mean and
@@ -364,7 +364,7 @@ class InferenceMixin:
         References
         ----------
         .. [1] M. Sundararajan, A. Taly and Q. Yan, "Axiomatic attribution for deep
-           networks", ICML 2017, arXiv:1703.01365.
+           networks", ICML 2017, :arxiv:`1703.01365`.
         """
         check_is_fitted(self)
         check_scalar(n_steps, "n_steps", Integral, min_val=1)

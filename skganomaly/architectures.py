@@ -163,7 +163,7 @@ class ConvNet(BaseEstimator):
     ----------
     .. [1] A. Radford, L. Metz and S. Chintala, "Unsupervised representation
        learning with deep convolutional generative adversarial networks", 2015,
-       arXiv:1511.06434.
+       :arxiv:`1511.06434`.
 
     Examples
     --------

@@ -2,13 +2,13 @@
 
 PyOD [1]_ and scikit-learn use the same names with opposite signs: a higher
 ``decision_function`` is an anomaly in the one and normal in the other. So no object has
-both. :func:`as_pyod` and :func:`from_pyod` return wrappers that follow one convention
-throughout.
+both. :func:`~skganomaly.as_pyod` and :func:`~skganomaly.from_pyod` return wrappers that
+follow one convention throughout.
 
 References
 ----------
 .. [1] Zhao, Nasrullah and Li, "PyOD: A Python Toolbox for Scalable Outlier
-   Detection", JMLR 20(96), 2019, arXiv:1901.01588.
+   Detection", JMLR 20(96), 2019, :arxiv:`1901.01588`.
 """
 
 from numbers import Real

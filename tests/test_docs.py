@@ -275,3 +275,19 @@ def test_readme_names_what_exists():
         value = sys.modules["skganomaly"]
         for part in name.split(".")[1:]:
             value = getattr(value, part)
+
+
+def test_api_page_lists_public_names():
+    """The API reference has every public name, under its module, and no other."""
+    listed, module = set(), None
+    for line in (ROOT / "docs" / "api.rst").read_text(encoding="utf-8").splitlines():
+        if match := re.fullmatch(r"\.\. currentmodule:: (\S+)", line):
+            module = match[1]
+        elif match := re.fullmatch(r"   (\w+)", line):
+            listed.add(f"{module}.{match[1]}")
+    assert listed == {
+        f"{module.__name__}.{name}"
+        for module, names in PUBLIC.items()
+        for name in names
+        if name != "__version__"
+    }

@@ -1,0 +1,79 @@
+"""How Sphinx builds the documentation; contributing.rst has the command."""
+
+from docutils import nodes
+from docutils.utils.math import latex2mathml
+from sphinx_gallery.sorting import ExplicitOrder
+
+import skganomaly
+
+project = "skganomaly"
+author = "The skganomaly developers"
+copyright = author
+version = release = skganomaly.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.extlinks",
+    "numpydoc",
+    "sphinx_gallery.gen_gallery",
+]
+templates_path = ["_templates"]
+exclude_patterns = ["_build"]
+default_role = "literal"
+
+# Every reference has to resolve, except those to other packages: their inventories
+# would have to be downloaded.
+nitpicky = True
+nitpick_ignore_regex = [
+    (r"py:.*", r"(matplotlib|numpy|pandas|pyod|scipy|skorch|sklearn|torch)\..*"),
+]
+
+extlinks = {
+    "arxiv": ("https://arxiv.org/abs/%s", "arXiv:%s"),
+    "doi": ("https://doi.org/%s", "doi:%s"),
+}
+
+autodoc_typehints = "none"
+toc_object_entries_show_parents = "hide"
+numpydoc_show_class_members = False
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "within_subsection_order": ExplicitOrder(["plot_quickstart.py", "*"]),
+    # The examples that use an object are shown on its page of the API reference.
+    "doc_module": "skganomaly",
+    "backreferences_dir": "generated/backreferences",
+    "reference_url": {"skganomaly": None},
+    # What a script does not print, its page does not show.
+    "capture_repr": (),
+    "show_signature": False,
+    "write_computation_times": False,
+}
+
+html_math_renderer = "mathml"
+html_theme = "pydata_sphinx_theme"
+html_title = project
+html_copy_source = False
+html_sidebars = {"*": []}  # only folders of pages have pages to list beside
+html_theme_options = {
+    "logo": {"text": project},
+    "navigation_with_keys": False,
+    "secondary_sidebar_items": ["page-toc"],
+    "show_toc_level": 2,
+}
+
+
+def write_mathml(translator, node):
+    """Write a formula as MathML, which browsers draw without a script or a network."""
+    as_block = isinstance(node, nodes.math_block)
+    formula = latex2mathml.tex2mathml(node.astext(), as_block=as_block)
+    translator.body.append(f"<p>{formula}</p>" if as_block else formula)
+    raise nodes.SkipNode
+
+
+def setup(app):
+    """Register how formulas are written."""
+    renderers = (write_mathml, None)
+    app.add_html_math_renderer("mathml", renderers, renderers)

@@ -1,0 +1,75 @@
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from os import PathLike
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "AnomalyDataset",
+    "LazyDatasets",
+    "load_adbench",
+    "load_bundled",
+    "load_digits_anomaly",
+    "load_folder",
+    "load_mnist",
+    "make_anomalies",
+    "make_image_anomalies",
+]
+
+class AnomalyDataset:
+    name: str
+    X: NDArray[Any]
+    target: NDArray[Any]
+    classes: tuple[Any, ...] | None = None
+    input_shape: tuple[int, ...] | None = None
+    test_rows: NDArray[np.bool_] | None = None
+    def __init__(
+        self,
+        name: str,
+        X: ArrayLike,
+        target: ArrayLike,
+        classes: Sequence[Any] | None = None,
+        input_shape: Sequence[int] | None = None,
+        test_rows: ArrayLike | None = None,
+    ) -> None: ...
+    @property
+    def n_anomalies(self) -> int | None: ...
+
+class LazyDatasets(Mapping[str, AnomalyDataset]):
+    def __init__(self, loaders: Mapping[str, Callable[[], AnomalyDataset]]) -> None: ...
+    def __getitem__(self, name: str) -> AnomalyDataset: ...
+    def __iter__(self) -> Iterator[str]: ...
+    def __len__(self) -> int: ...
+    def select(self, names: Sequence[str]) -> LazyDatasets: ...
+
+def load_adbench(folder: str | PathLike[str]) -> LazyDatasets: ...
+def load_bundled() -> LazyDatasets: ...
+def load_digits_anomaly(
+    *,
+    normal_classes: int | Sequence[int] | None = None,
+    anomaly_class: int | None = None,
+    as_images: bool = False,
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]: ...
+def load_folder(
+    path: str | PathLike[str], *, classes: Sequence[int] | None = None
+) -> LazyDatasets: ...
+def load_mnist(
+    path: str | PathLike[str], *, classes: Sequence[int] | None = None
+) -> AnomalyDataset: ...
+def make_anomalies(
+    n_samples: int = 1000,
+    n_features: int = 10,
+    *,
+    kind: Literal["global", "local", "cluster", "dependency"] = "global",
+    contamination: float = 0.1,
+    random_state: int | np.random.RandomState | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]: ...
+def make_image_anomalies(
+    n_samples: int = 1000,
+    *,
+    kind: Literal["mixed", "patch", "erasure", "stroke"] = "mixed",
+    contamination: float = 0.1,
+    images: ArrayLike | None = None,
+    random_state: int | np.random.RandomState | None = None,
+) -> Any: ...

@@ -1,0 +1,44 @@
+"""What a type checker knows of the library; never run, only read by mypy --strict.
+
+A comment ``type: ignore`` that is not needed is an error too, so each of them says that
+the mistake in its line is found.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import assert_type
+
+from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector, from_pyod
+from skganomaly.architectures import MLP, ConvNet
+from skganomaly.datasets import load_bundled, make_anomalies
+from skganomaly.interop import SklearnDetector
+from skganomaly.plotting import ScoreDistributionDisplay
+from skganomaly.thresholds import QuantileThreshold
+
+Floats = NDArray[np.float64]
+
+
+def right() -> None:
+    X, y = make_anomalies(100, random_state=0)
+    detector = GANomalyDetector(architecture=MLP(), input_noise=[0.1, 0.3]).fit(X)
+    assert_type(detector, GANomalyDetector)
+    assert_type(detector.anomaly_score(X, part="latent"), Floats)
+    assert_type(detector.predict([[0.0, 1.0]]), NDArray[np.int64])
+    assert_type(detector.threshold_, float)
+    assert_type(detector.set_threshold(lambda scores: scores.max()), GANomalyDetector)
+    assert_type(detector.set_threshold(QuantileThreshold()), GANomalyDetector)
+    assert_type(AnoGANDetector.from_paper("anogan", latent_dim=8), AnoGANDetector)
+    assert_type(load_bundled()["wine"].n_anomalies, int | None)
+    assert_type(from_pyod(object()).fit(X), SklearnDetector)
+    display = ScoreDistributionDisplay.from_estimator(detector, X, y)
+    assert_type(display, ScoreDistributionDisplay)
+
+
+def wrong() -> None:
+    AutoencoderDetector(max_steps="10")  # type: ignore[arg-type]
+    GANomalyDetector(architecture="cnn")  # type: ignore[arg-type]
+    GANomalyDetector(score_type="published")  # type: ignore[arg-type]
+    GANomalyDetector(latent_dims=3)  # type: ignore[call-arg]
+    GANomalyDetector(threshold="conform")  # type: ignore[arg-type]
+    ConvNet(normalization="layer")  # type: ignore[arg-type]
+    make_anomalies(kind="globl")  # type: ignore[arg-type]

@@ -439,7 +439,7 @@ def test_encoder_learns(small, table):
     """It comes to find codes of nearer rows."""
     detector = small(
         AnoGANDetector,
-        max_steps=200,
+        max_steps=199,
         encoder_steps=300,
         learning_rate=5e-3,
         n_members=1,

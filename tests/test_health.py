@@ -310,13 +310,10 @@ def test_hardly_trained_generator_has_not_collapsed(table):
     assert detector.training_report_["problems"] == []
 
 
-@pytest.mark.parametrize(
-    "params", [{}, {"loss": "logistic", "learning_rate": 1e-3, "max_steps": 1500}]
-)
-def test_healthy_generator(params, table):
+def test_healthy_generator(table):
     """A generator that follows the data is neither warned of nor restarted."""
     detector = AnoGANDetector(
-        n_members=2, search="nearest", n_search_steps=0, random_state=0, **params
+        n_members=2, search="nearest", n_search_steps=0, random_state=0
     ).fit(table)
     report = detector.training_report_
     assert report["problems"] == report["restarts"] == []

@@ -11,7 +11,13 @@ import pytest
 from numpydoc.docscrape import ClassDoc, FunctionDoc
 
 import skganomaly
-from skganomaly import architectures, benchmark, datasets, thresholds
+from skganomaly import (
+    architectures,
+    benchmark,
+    datasets,
+    model_selection,
+    thresholds,
+)
 
 ROOT = Path(skganomaly.__file__).parents[1]
 
@@ -37,6 +43,15 @@ PUBLIC = {
         "load_mnist",
         "make_anomalies",
         "make_image_anomalies",
+    ],
+    model_selection: [
+        "InlierKFold",
+        "anomaly_average_precision",
+        "anomaly_f1",
+        "anomaly_roc_auc",
+        "check_anomaly_labels",
+        "pseudo_anomaly_roc_auc",
+        "recall_at_false_alarm_rate",
     ],
     benchmark: [
         "Detector",
@@ -228,7 +243,9 @@ def _code_blocks(path):
 README = ROOT / "README.rst"
 
 
-@pytest.mark.parametrize("page", ["README.rst", "docs/user_guide.rst"])
+@pytest.mark.parametrize(
+    "page", ["README.rst", "docs/user_guide.rst", "docs/model_selection.rst"]
+)
 def test_code_of_pages_runs(page, tmp_path, monkeypatch, capsys):
     """The code of a page runs from top to bottom in one namespace, on its own."""
     monkeypatch.chdir(tmp_path)

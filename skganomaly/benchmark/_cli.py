@@ -62,7 +62,8 @@ def main(argv=None):
         pandas = import_optional("pandas")
         import_optional("matplotlib")
         datasets = _select_datasets(options)
-        detectors = get_detectors(options.detectors)
+        # Criteria are measured on detectors of their own.
+        detectors = {} if options.criterion else get_detectors(options.detectors)
     except (ImportError, OSError, ValueError) as error:
         parser.error(str(error))
     if options.criterion:

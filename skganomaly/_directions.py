@@ -80,8 +80,9 @@ def anomaly_scores(estimator, X, higher_is):
     """Score rows; higher is worse."""
     score = getattr(estimator, score_method(estimator, higher_is))
     scores = np.asarray(score(X), dtype=np.float64)
-    if scores.shape != (len(X),):
-        raise ValueError(f"Got scores of shape {scores.shape} for {len(X)} rows.")
+    n_rows = np.shape(X)[0]
+    if scores.shape != (n_rows,):
+        raise ValueError(f"Got scores of shape {scores.shape} for {n_rows} rows.")
     return scores if higher_is == "anomaly" else -scores
 
 

@@ -10,6 +10,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.covariance import EllipticEnvelope
@@ -519,6 +520,23 @@ def test_scoring_in_processes(small, labelled):
         results.append(search.cv_results_)
     for name in ("mean_test_recall", "mean_test_pseudo"):
         assert_array_equal(results[0][name], results[1][name])
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
+def test_search_on_a_gpu(small, labelled):
+    """One process on one GPU ranks as the CPU does."""
+    X, anomalous = labelled
+    results = []
+    for device in ("cpu", "cuda"):
+        pipeline = _pipeline(small).set_params(ganomalydetector__device=device)
+        folds = InlierKFold(3, random_state=0)
+        search = GridSearchCV(
+            pipeline, GRID, cv=folds, scoring=anomaly_roc_auc, error_score="raise"
+        ).fit(X, anomalous)
+        assert search.best_estimator_[-1].device_.type == device
+        results.append(search.cv_results_["mean_test_score"])
+    assert_allclose(*results, atol=0.02)
 
 
 def test_wrong_folds_are_found_out(whole):

@@ -11,7 +11,14 @@ import pytest
 from numpydoc.docscrape import ClassDoc, FunctionDoc
 
 import skganomaly
-from skganomaly import architectures, benchmark, datasets, plotting, thresholds
+from skganomaly import (
+    architectures,
+    benchmark,
+    datasets,
+    model_selection,
+    plotting,
+    thresholds,
+)
 
 ROOT = Path(skganomaly.__file__).parents[1]
 
@@ -44,6 +51,15 @@ PUBLIC = {
         "load_mnist",
         "make_anomalies",
         "make_image_anomalies",
+    ],
+    model_selection: [
+        "InlierKFold",
+        "anomaly_average_precision",
+        "anomaly_f1",
+        "anomaly_roc_auc",
+        "check_anomaly_labels",
+        "pseudo_anomaly_roc_auc",
+        "recall_at_false_alarm_rate",
     ],
     benchmark: [
         "Detector",
@@ -246,6 +262,7 @@ README = ROOT / "README.rst"
 # Their code runs in seconds; that of the page on accuracy measures time.
 PAGES = [
     "README.rst",
+    "docs/model_selection.rst",
     "docs/plotting.rst",
     "docs/pyod.rst",
     "docs/user_guide.rst",

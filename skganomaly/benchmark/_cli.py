@@ -60,13 +60,18 @@ def main(argv=None):
         return _report_search_cost()
     if options.localise:
         return _report_localisation(parser, options)
+    if options.criterion and options.protocol != "one-class":
+        parser.error("--criterion knows the one-class protocol only.")
     try:
         pandas = import_optional("pandas")
         import_optional("matplotlib")
         datasets = _select_datasets(options)
-        detectors = get_detectors(options.detectors)
+        # Criteria are measured on detectors of their own.
+        detectors = {} if options.criterion else get_detectors(options.detectors)
     except (ImportError, OSError, ValueError) as error:
         parser.error(str(error))
+    if options.criterion:
+        return _report_criterion(datasets, options)
     quick = options.suite == "quick"
     n_seeds = options.seeds or (_QUICK_SEEDS if quick else _FULL_SEEDS)
     show(
@@ -209,6 +214,13 @@ def _parser():
         "digits) at a time, and report the pixel ROC AUC of anomaly maps on generated "
         "defects",
     )
+    parser.add_argument(
+        "--criterion",
+        action="store_true",
+        help="instead, measure how well criteria without labels, and with few, rank "
+        "settings of the detectors; tables only, at most 1000 training rows, one seed "
+        "unless --seeds says more; writes criterion.csv",
+    )
     return parser
 
 
@@ -271,6 +283,24 @@ def _report_localisation(parser, options):
     ].median()
     show(f"{dataset.name}: pixel ROC AUC, median of {len(seeds)} seeds")
     show(medians.to_string(float_format="{:.3f}".format))
+    return 0
+
+
+def _report_criterion(datasets, options):
+    # The estimators import torch, which the baselines do without.
+    from ._criterion import format_criteria, measure_criteria, summarize_criteria
+
+    tables = [name for name in datasets if datasets[name].input_shape is None]
+    start = time.perf_counter()
+    with limit_threads(options.threads):
+        figures = measure_criteria(
+            datasets.select(tables), range(options.seeds or 1), verbose=1
+        )
+    output = Path(options.output)
+    output.mkdir(parents=True, exist_ok=True)
+    figures.to_csv(output / "criterion.csv", index=False)
+    show(format_criteria(summarize_criteria(figures)))
+    show(f"\n{time.perf_counter() - start:.0f} s; figures in {output}")
     return 0
 
 

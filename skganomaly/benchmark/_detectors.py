@@ -8,11 +8,21 @@ import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.svm import OneClassSVM
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .._directions import (
+    anomaly_flags,
+    anomaly_label,
+    anomaly_scores,
+    detector_inside,
+    higher_means,
+    is_pyod,
+    score_method,
+)
 
 
 @dataclass(frozen=True)
@@ -72,25 +82,18 @@ class Detector:
             raise ValueError(
                 f"Pass an instance, not the class {self.estimator.__name__}."
             )
-        last = _last_step(self.estimator)
         higher_is, label = self.higher_is, self.anomaly_label
         if higher_is == "auto":
-            # PyOD first: its detectors call themselves outlier detectors in
-            # scikit-learn's sense although their sign is the opposite.
-            if hasattr(self.estimator, "anomaly_score") or _is_pyod(last):
-                higher_is = "anomaly"
-            elif isinstance(last, OutlierMixin):
-                higher_is = "normal"
-            else:
-                raise ValueError(
-                    f"Cannot know whether higher scores of {type(last).__name__} mean "
-                    "anomaly or normal. Wrap it: "
-                    'Detector(estimator, higher_is="anomaly") or higher_is="normal".'
-                )
-        if label == "auto" and _is_pyod(last):
-            label = 1
-        elif label == "auto" and isinstance(last, OutlierMixin):
-            label = -1
+            higher_is = higher_means(self.estimator)
+        if higher_is is None:
+            raise ValueError(
+                "Cannot know whether higher scores of "
+                f"{type(detector_inside(self.estimator)).__name__} mean anomaly or "
+                'normal. Wrap it: Detector(estimator, higher_is="anomaly") or '
+                'higher_is="normal".'
+            )
+        if label == "auto":
+            label = anomaly_label(self.estimator) or "auto"
         object.__setattr__(self, "higher_is", higher_is)
         object.__setattr__(self, "anomaly_label", label)
         # Asking now gives the error before anything has run.
@@ -99,16 +102,7 @@ class Detector:
     @property
     def score_method(self):
         """Name of the method that scores rows."""
-        names = ["score_samples", "decision_function"]
-        if self.higher_is == "anomaly":
-            names = ["anomaly_score", "decision_function", "score_samples"]
-        for name in names:
-            if hasattr(self.estimator, name):
-                return name
-        raise ValueError(
-            f"{type(self.estimator).__name__} has none of the methods "
-            f"{', '.join(names)}."
-        )
+        return score_method(self.estimator, self.higher_is)
 
     def prepare(self, seed, input_shape=None):
         """Return an unfitted copy with its seed, and its image shape if it takes one.
@@ -143,7 +137,7 @@ class Detector:
         if changes:
             estimator.set_params(**changes)
         for part in (estimator, *estimator.get_params().values()):
-            if _is_pyod(part):
+            if is_pyod(part):
                 # PyOD's networks use their seed in the constructor only.
                 part.__init__(**part.get_params(deep=False))
         return estimator
@@ -163,10 +157,7 @@ class Detector:
         scores : ndarray of shape (n_samples,)
             Anomaly scores.
         """
-        scores = np.asarray(getattr(estimator, self.score_method)(X), dtype=np.float64)
-        if scores.shape != (len(X),):
-            raise ValueError(f"Got scores of shape {scores.shape} for {len(X)} rows.")
-        return scores if self.higher_is == "anomaly" else -scores
+        return anomaly_scores(estimator, X, self.higher_is)
 
     def flags(self, estimator, X):
         """Tell which rows a fitted copy's `predict` calls anomalies.
@@ -185,18 +176,13 @@ class Detector:
         """
         if not hasattr(estimator, "predict"):
             return None
-        labels = np.asarray(estimator.predict(X))
-        found = set(np.unique(labels).tolist())
-        label = self.anomaly_label
-        if label == "auto":
-            label = -1 if -1 in found else 1 if 0 in found else None
-        if label is None or not found <= {label, 1 if label == -1 else 0}:
+        label = None if self.anomaly_label == "auto" else self.anomaly_label
+        try:
+            return anomaly_flags(estimator, X, label)
+        except ValueError as error:
             raise ValueError(
-                f"Cannot read the labels {sorted(found)}: pass "
-                "Detector(..., anomaly_label=-1) for 1 / -1 with -1 = anomaly, or "
-                "anomaly_label=1 for 0 / 1 with 1 = anomaly."
-            )
-        return labels == label
+                f"{error} Pass Detector(..., anomaly_label=-1) or anomaly_label=1."
+            ) from error
 
 
 class KNNDistance(OutlierMixin, BaseEstimator):
@@ -444,24 +430,3 @@ _FACTORIES = {
 
 
 _BY_NAME_ONLY = ("GANomaly-latent", "AnoGAN-published", "PyOD-AnoGAN")
-
-
-def _last_step(estimator):
-    """Return the detector inside pipelines and searches."""
-    while True:
-        if isinstance(estimator, Pipeline):
-            estimator = estimator.steps[-1][1]
-        elif hasattr(estimator, "param_grid") or hasattr(
-            estimator, "param_distributions"
-        ):
-            estimator = estimator.estimator
-        else:
-            return estimator
-
-
-def _is_pyod(estimator):
-    # By name, so that PyOD is not imported to look at something else.
-    return any(
-        cls.__name__ == "BaseDetector" and cls.__module__.startswith("pyod.")
-        for cls in type(estimator).__mro__
-    )

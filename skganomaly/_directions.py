@@ -1,0 +1,105 @@
+"""Which way scores and labels point: scikit-learn's detectors, PyOD's and ours.
+
+Scikit-learn's detectors score normal rows higher and label anomalies -1; PyOD's score
+anomalies higher and label them 1. A wrong guess would turn a ROC AUC of 0.9 into 0.1,
+so nothing is guessed: the direction follows from the class, or is not known.
+"""
+
+import numpy as np
+from sklearn.base import OutlierMixin
+from sklearn.pipeline import Pipeline
+
+__all__ = [
+    "anomaly_flags",
+    "anomaly_label",
+    "anomaly_scores",
+    "detector_inside",
+    "higher_means",
+    "is_pyod",
+    "score_method",
+]
+
+
+def detector_inside(estimator):
+    """Return the detector inside pipelines and searches."""
+    while True:
+        if isinstance(estimator, Pipeline):
+            estimator = estimator.steps[-1][1]
+        elif hasattr(estimator, "best_estimator_"):
+            # The search may have replaced the detector that it was made with.
+            estimator = estimator.best_estimator_
+        elif hasattr(estimator, "param_grid") or hasattr(
+            estimator, "param_distributions"
+        ):
+            estimator = estimator.estimator
+        else:
+            return estimator
+
+
+def is_pyod(estimator):
+    """Tell whether an object is one of PyOD's detectors."""
+    # By name, so that PyOD is not imported to look at something else.
+    return any(
+        cls.__name__ == "BaseDetector" and cls.__module__.startswith("pyod.")
+        for cls in type(estimator).__mro__
+    )
+
+
+def higher_means(estimator):
+    """Return what higher scores mean, "anomaly" or "normal"; None if unknown."""
+    detector = detector_inside(estimator)
+    # PyOD first: its detectors call themselves outlier detectors in scikit-learn's
+    # sense although their sign is the opposite.
+    if hasattr(estimator, "anomaly_score") or is_pyod(detector):
+        return "anomaly"
+    return "normal" if isinstance(detector, OutlierMixin) else None
+
+
+def anomaly_label(estimator):
+    """Return what `predict` gives anomalies, -1 or 1; None if unknown."""
+    detector = detector_inside(estimator)
+    if is_pyod(detector):
+        return 1
+    return -1 if isinstance(detector, OutlierMixin) else None
+
+
+def score_method(estimator, higher_is):
+    """Return the name of the method that scores rows in that direction."""
+    names = ["score_samples", "decision_function"]
+    if higher_is == "anomaly":
+        names = ["anomaly_score", "decision_function", "score_samples"]
+    for name in names:
+        if hasattr(estimator, name):
+            return name
+    raise ValueError(
+        f"{type(estimator).__name__} has none of the methods {', '.join(names)}."
+    )
+
+
+def anomaly_scores(estimator, X, higher_is):
+    """Score rows; higher is worse."""
+    score = getattr(estimator, score_method(estimator, higher_is))
+    scores = np.asarray(score(X), dtype=np.float64)
+    n_rows = np.shape(X)[0]
+    if scores.shape != (n_rows,):
+        raise ValueError(f"Got scores of shape {scores.shape} for {n_rows} rows.")
+    return scores if higher_is == "anomaly" else -scores
+
+
+def anomaly_flags(estimator, X, label):
+    """Tell which rows `predict` calls anomalies.
+
+    ``label`` is what it gives them, -1 or 1; where that is None, -1 or 0 among the
+    labels decides.
+    """
+    labels = np.asarray(estimator.predict(X))
+    found = set(np.unique(labels).tolist())
+    if label is None:
+        label = -1 if -1 in found else 1 if 0 in found else None
+    if label is None or not found <= {label, 1 if label == -1 else 0}:
+        raise ValueError(
+            f"Cannot read the labels {sorted(found)} of "
+            f"{type(estimator).__name__}.predict. Expected 1 and -1 with -1 = anomaly, "
+            "or 0 and 1 with 1 = anomaly; all 1 could be either."
+        )
+    return labels == label

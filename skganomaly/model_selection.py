@@ -1,0 +1,467 @@
+"""Cross-validation and scorers for detectors, with labels and without.
+
+Labels are read by :func:`check_anomaly_labels`, whatever their coding, and anomalies
+are always the positive class. The scorers are functions of ``(estimator, X, y)`` for
+``scoring=`` of scikit-learn's searches and of ``cross_val_score``; they know which way
+the scores of scikit-learn's, PyOD's and this library's detectors point.
+"""
+
+import math
+from functools import partial
+from numbers import Real
+
+import numpy as np
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.utils import check_consistent_length, check_scalar, column_or_1d
+
+from ._directions import (
+    anomaly_flags,
+    anomaly_label,
+    anomaly_scores,
+    detector_inside,
+    higher_means,
+)
+
+__all__ = [
+    "InlierKFold",
+    "anomaly_average_precision",
+    "anomaly_f1",
+    "anomaly_roc_auc",
+    "check_anomaly_labels",
+    "pseudo_anomaly_roc_auc",
+    "recall_at_false_alarm_rate",
+]
+
+_NORMAL_WORDS = {"normal", "inlier"}
+_ANOMALY_WORDS = {"anomaly", "anomalous", "abnormal", "outlier"}
+
+
+def check_anomaly_labels(y):
+    """Read labels of any usual coding.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,)
+        One label per row, all in one of these codings:
+
+        - booleans: True is an anomaly;
+        - numbers 0 and 1, as in PyOD: 1 is an anomaly;
+        - numbers 1 and -1, as in scikit-learn: -1 is an anomaly;
+        - strings, in upper or lower case: "normal" or "inlier"; "anomaly",
+          "anomalous", "abnormal" or "outlier".
+
+    Returns
+    -------
+    anomalous : ndarray of bool of shape (n_samples,)
+        True for anomalies.
+
+    Raises
+    ------
+    ValueError
+        If there are no labels, if they are all the number 1 (which is normal in one
+        coding and an anomaly in the other), or if there is any other value: a third
+        class, a missing label, a mixture of codings.
+
+    Examples
+    --------
+    >>> from skganomaly.model_selection import check_anomaly_labels
+    >>> check_anomaly_labels([1, 1, -1])
+    array([False, False,  True])
+    >>> check_anomaly_labels(["normal", "Outlier"])
+    array([False,  True])
+    """
+    y = column_or_1d(y)
+    if not len(y):
+        raise ValueError("y has no labels.")
+    values = set(y.tolist())
+    kinds = {_kind(value) for value in values}
+    if kinds == {bool}:
+        return y.astype(bool)
+    if kinds == {str}:
+        words = np.array([value.lower() for value in y.tolist()])
+        if set(words) <= _NORMAL_WORDS | _ANOMALY_WORDS:
+            return np.isin(words, list(_ANOMALY_WORDS))
+    if kinds == {Real}:
+        if values == {1}:
+            raise ValueError(
+                "All labels are 1, which is normal where anomalies are -1, and an "
+                "anomaly where normal rows are 0. Pass booleans with True for "
+                "anomalies, y == -1 or y == 1."
+            )
+        if values <= {1, -1}:
+            return y == -1
+        if values <= {0, 1}:
+            return y == 1
+    shown = ", ".join(sorted(map(repr, values))[:5]) + ", ..." * (len(values) > 5)
+    raise ValueError(
+        f"Cannot read the labels {shown}. Use 1 and -1 with -1 = anomaly, 0 and 1 with "
+        "1 = anomaly, booleans with True = anomaly, or the strings 'normal' and "
+        "'anomaly'. Leave out rows without a label; of several classes say which are "
+        "anomalies, as in np.isin(y, anomalous_classes)."
+    )
+
+
+def _kind(value):
+    """Return bool, Real, str or None for what a label may be."""
+    # In this order, since a bool is a number, too.
+    return next((t for t in (bool, Real, str) if isinstance(value, t)), None)
+
+
+class InlierKFold(StratifiedKFold):
+    """Cross-validation that trains on normal rows and tests on all.
+
+    The rows are divided into folds with the same share of anomalies, as
+    :class:`~sklearn.model_selection.StratifiedKFold` does. Each fold is the test set
+    once, as it is; the training set is the *normal* rows of the others. So anomalies
+    never reach ``fit``, which believes its rows to be normal, and every test set has
+    some to be found.
+
+    Parameters
+    ----------
+    n_splits : int, default=5
+        Number of folds, at least 2.
+    shuffle : bool, default=True
+        Whether to shuffle before dividing. Rows of a time series are better left in
+        order, as neighbours in time resemble each other.
+    random_state : int, RandomState instance or None, default=None
+        Decides the shuffling; None draws from NumPy's global generator, as in
+        scikit-learn. Successive halving needs an int, as each of its rounds must see
+        the same folds.
+
+    See Also
+    --------
+    sklearn.model_selection.StratifiedKFold : Keeps anomalies in the training sets.
+
+    Notes
+    -----
+    Only the folds are free of anomalies. With ``refit=True``, its default, a search
+    trains the best candidate on *all* rows that its ``fit`` was given. If these have
+    anomalies, set ``refit=False`` and train on the normal rows, with
+    ``clone(search.estimator).set_params(**search.best_params_)``.
+
+    Scorers that need labels cannot rate the training sets. Where
+    ``return_train_score=True`` is the default, as in successive halving, set it to
+    False. Successive halving over the number of rows, its default, may draw test sets
+    without an anomaly; with ``resource="max_steps"`` all rows are used throughout.
+
+    For out-of-fold scores pass the folds as a list, and no labels:
+    ``cross_val_predict(detector, X, cv=list(folds.split(X, y)),
+    method="decision_function")``. Given labels, scikit-learn expects a classifier.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skganomaly.model_selection import InlierKFold
+    >>> X, y = np.arange(8)[:, None], np.array([1, 1, -1, 1, 1, 1, -1, 1])
+    >>> for train, test in InlierKFold(2, shuffle=False).split(X, y):
+    ...     print(train, test)
+    [4 5 7] [0 1 2 3]
+    [0 1 3] [4 5 6 7]
+    """
+
+    def __init__(self, n_splits=5, *, shuffle=True, random_state=None):
+        super().__init__(n_splits=n_splits, shuffle=shuffle, random_state=random_state)
+
+    def split(self, X, y=None, groups=None):
+        """Yield the rows of each training and test set.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            The rows; only their number counts.
+        y : array-like of shape (n_samples,) or None, default=None
+            Labels in any coding that :func:`check_anomaly_labels` reads. None means
+            that all rows are normal.
+        groups : object, default=None
+            Ignored, with a warning.
+
+        Yields
+        ------
+        train : ndarray of int
+            Normal rows of the other folds.
+        test : ndarray of int
+            All rows of one fold.
+
+        Raises
+        ------
+        ValueError
+            If the labels cannot be read, or there are fewer normal rows or fewer
+            anomalies than folds.
+        """
+        if y is None:
+            folds = KFold(
+                self.n_splits, shuffle=self.shuffle, random_state=self.random_state
+            )
+            yield from folds.split(X, groups=groups)
+            return
+        anomalous = check_anomaly_labels(y)
+        check_consistent_length(X, anomalous)
+        n_anomalies = int(anomalous.sum())
+        if not n_anomalies:
+            raise ValueError(
+                "y has no anomalies, so there is nothing to test with. Pass y=None to "
+                "divide rows that are all normal."
+            )
+        if min(n_anomalies, len(anomalous) - n_anomalies) < self.n_splits:
+            raise ValueError(
+                f"{self.n_splits} folds need at least as many anomalies and as many "
+                f"normal rows, and y has {n_anomalies} and "
+                f"{len(anomalous) - n_anomalies}. Lower n_splits; with a single "
+                "anomaly there is no cross-validation."
+            )
+        for train, test in super().split(X, anomalous, groups):
+            yield train[~anomalous[train]], test
+
+
+def anomaly_roc_auc(estimator, X, y):
+    """Area under the ROC curve, with anomalies as the positive class.
+
+    Parameters
+    ----------
+    estimator : object
+        Fitted detector of this library, of scikit-learn or of PyOD, or a pipeline or
+        search that ends in one.
+    X : array-like of shape (n_samples, ...)
+        Rows to score.
+    y : array-like of shape (n_samples,)
+        Labels in any coding that :func:`check_anomaly_labels` reads.
+
+    Returns
+    -------
+    score : float
+        The probability that a random anomaly scores worse than a random normal row,
+        ties counting half; from 0 to 1, and 0.5 by chance.
+
+    Raises
+    ------
+    ValueError
+        If the labels cannot be read or are all alike, or if it is not known which way
+        the estimator's scores point.
+
+    Examples
+    --------
+    >>> from sklearn.ensemble import IsolationForest
+    >>> from sklearn.model_selection import cross_val_score
+    >>> from skganomaly.datasets import make_anomalies
+    >>> from skganomaly.model_selection import InlierKFold, anomaly_roc_auc
+    >>> X, y = make_anomalies(300, kind="global", random_state=0)
+    >>> folds = InlierKFold(3, random_state=0)
+    >>> forest = IsolationForest(random_state=0)
+    >>> scores = cross_val_score(forest, X, y, cv=folds, scoring=anomaly_roc_auc)
+    >>> scores.shape, scores.min() > 0.8
+    ((3,), np.True_)
+    """
+    return float(roc_auc_score(*_labels_and_scores(estimator, X, y)))
+
+
+def anomaly_average_precision(estimator, X, y):
+    """Average precision of the ranking, with anomalies as the positive class.
+
+    Parameters
+    ----------
+    estimator : object
+        Fitted detector; see :func:`anomaly_roc_auc`.
+    X : array-like of shape (n_samples, ...)
+        Rows to score.
+    y : array-like of shape (n_samples,)
+        Labels in any coding that :func:`check_anomaly_labels` reads.
+
+    Returns
+    -------
+    score : float
+        Precision, averaged over the anomalies as their ranks are reached; up to 1. By
+        chance it is the share of anomalies, so only figures of data with the same
+        share can be compared.
+
+    Raises
+    ------
+    ValueError
+        As :func:`anomaly_roc_auc`.
+    """
+    return float(average_precision_score(*_labels_and_scores(estimator, X, y)))
+
+
+def anomaly_f1(estimator, X, y):
+    """F1 of the anomalies that ``predict`` finds at the fitted threshold.
+
+    Parameters
+    ----------
+    estimator : object
+        Fitted detector; see :func:`anomaly_roc_auc`.
+    X : array-like of shape (n_samples, ...)
+        Rows to judge.
+    y : array-like of shape (n_samples,)
+        Labels in any coding that :func:`check_anomaly_labels` reads.
+
+    Returns
+    -------
+    score : float
+        Harmonic mean of precision and recall, from 0 to 1; 0 if nothing is flagged.
+
+    Raises
+    ------
+    ValueError
+        If the labels cannot be read or are all alike, or those of ``predict`` cannot.
+    """
+    anomalous = _labels_of_both_kinds(y)
+    flags = anomaly_flags(estimator, X, anomaly_label(estimator))
+    return float(f1_score(anomalous, flags, zero_division=0.0))
+
+
+def recall_at_false_alarm_rate(rate):
+    """Make a scorer: the share of anomalies found when few normal rows are flagged.
+
+    The threshold is the lowest that flags no more than ``rate`` of the normal rows
+    *scored*. The detector's own threshold does not count.
+
+    Parameters
+    ----------
+    rate : float in [0, 1)
+        Share of the normal rows that may be flagged. With fewer than ``1 / rate`` of
+        them, none may be.
+
+    Returns
+    -------
+    scorer : callable
+        Function of ``(estimator, X, y)`` that returns the recall, from 0 to 1, and
+        can be pickled. It takes and raises what :func:`anomaly_roc_auc` does.
+
+    Examples
+    --------
+    >>> from sklearn.neighbors import LocalOutlierFactor
+    >>> from skganomaly.model_selection import recall_at_false_alarm_rate
+    >>> detector = LocalOutlierFactor(3, novelty=True).fit([[0], [1], [2], [3]])
+    >>> scorer = recall_at_false_alarm_rate(0.01)
+    >>> scorer(detector, [[1.5], [2.5], [9], [2]], [0, 0, 1, 1])
+    0.5
+    """
+    check_scalar(rate, "rate", Real, min_val=0, max_val=1, include_boundaries="left")
+    return partial(_recall_at, rate=rate)
+
+
+def _recall_at(estimator, X, y, *, rate):
+    anomalous, scores = _labels_and_scores(estimator, X, y)
+    normal = np.sort(scores[~anomalous])[::-1]
+    # The small number is for products such as 0.29 * 100 = 28.999999999999996.
+    n_allowed = int(rate * len(normal) + 1e-9)
+    return float(np.mean(scores[anomalous] > normal[n_allowed]))
+
+
+def pseudo_anomaly_roc_auc(estimator, X, y=None):
+    """Area under the ROC curve against rows with swapped columns: needs no labels.
+
+    A pseudo-anomaly is made from each row: a random share of its columns, from one to
+    all, gets the values that random other rows have there. Every value is then as
+    usual as before, and what is unusual is how they go together. The score is the
+    ROC AUC between the rows, taken to be normal, and the pseudo-anomalies.
+
+    It is a weak criterion: better than a random choice, no substitute for labels, and
+    hardly able to tell recipes with the same ``score_type`` apart; see
+    :ref:`tuning-without-labels` for figures. It is blind to anomalies that are only
+    unusual in one column.
+
+    Parameters
+    ----------
+    estimator : object
+        Fitted detector; see :func:`anomaly_roc_auc`.
+    X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+        Held-out rows, at least two of at least two values. Values may be of any type
+        that the estimator accepts, missing ones included. Figures are known for
+        tables only, not for images and windows.
+    y : None
+        Ignored; present for API consistency.
+
+    Returns
+    -------
+    score : float
+        From 0 to 1, 0.5 if the detector cannot tell the two apart. The draw is the
+        same in each call, so that candidates can be compared; figures of different
+        data cannot.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two rows or columns, or if it is not known which way
+        the estimator's scores point.
+
+    References
+    ----------
+    .. [1] T. Hastie, R. Tibshirani and J. Friedman, "The Elements of Statistical
+       Learning", 2nd edition, section 14.2.4, Springer 2009,
+       :doi:`10.1007/978-0-387-84858-7`; there all columns are permuted.
+    .. [2] M. Q. Ma, Y. Zhao, X. Zhang and L. Akoglu, "The need for unsupervised outlier
+       model selection: a review and evaluation of internal evaluation strategies",
+       SIGKDD Explorations 25(1), 2023, arXiv:2104.01422; none of those that it tries
+       is found to be of practical use.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.covariance import EllipticEnvelope
+    >>> from skganomaly.model_selection import pseudo_anomaly_roc_auc
+    >>> x = np.linspace(0, 1, 200)
+    >>> X = np.column_stack([x, x + 0.1 * np.sin(40 * x)])
+    >>> detector = EllipticEnvelope(random_state=0).fit(X[::2])
+    >>> pseudo_anomaly_roc_auc(detector, X[1::2]) > 0.8
+    True
+    """
+    pseudo = _swap_columns(X, np.random.default_rng(0))
+    scores = [_scores(estimator, rows) for rows in (X, pseudo)]
+    made = np.repeat([False, True], [len(rows) for rows in scores])
+    return float(roc_auc_score(made, np.concatenate(scores)))
+
+
+def _swap_columns(X, rng):
+    """Give each row the values of other rows in a random share of its columns."""
+    shape = np.shape(X)
+    n, width = len(X), math.prod(shape[1:])
+    if n < 2 or width < 2:
+        raise ValueError(
+            f"X has shape {shape}. To swap columns between rows takes at least two "
+            "of each."
+        )
+    rows = np.arange(n)[:, None]
+    others = (rows + rng.integers(1, n, size=(n, width))) % n
+    order = rng.permuted(np.tile(np.arange(width), (n, 1)), axis=1)
+    swapped = order < rng.integers(1, width, size=(n, 1), endpoint=True)
+    source = np.where(swapped, others, rows)
+    if not hasattr(X, "iloc"):
+        values = np.asarray(X).reshape(n, width)
+        return np.take_along_axis(values, source, axis=0).reshape(shape)
+    pseudo = X.copy()
+    for column in range(width):
+        # With its dtype, which a pipeline may go by.
+        pseudo.isetitem(column, X.iloc[source[:, column], column].array)
+    return pseudo
+
+
+def _labels_and_scores(estimator, X, y):
+    """Return which rows are anomalies, and scores that are higher for worse rows."""
+    anomalous = _labels_of_both_kinds(y)
+    return anomalous, _scores(estimator, X)
+
+
+def _labels_of_both_kinds(y):
+    anomalous = check_anomaly_labels(y)
+    if anomalous.all() or not anomalous.any():
+        kind = "anomalies" if anomalous.all() else "normal rows"
+        raise ValueError(
+            f"The labels are all of {kind}, and a score needs rows of both kinds. In "
+            "cross-validation, cv=InlierKFold() puts some of both into each test set; "
+            "its training sets are normal, so set return_train_score=False."
+        )
+    return anomalous
+
+
+def _scores(estimator, X):
+    """Score rows, higher for worse ones."""
+    higher_is = higher_means(estimator)
+    if higher_is is None:
+        raise ValueError(
+            "Cannot know whether higher scores of "
+            f"{type(detector_inside(estimator)).__name__} mean anomaly or normal. "
+            "Derive the class from sklearn.base.OutlierMixin if its score_samples are "
+            "lower for anomalies, or give it a method anomaly_score that is higher."
+        )
+    return anomaly_scores(estimator, X, higher_is)

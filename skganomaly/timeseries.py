@@ -79,9 +79,10 @@ class _SeriesEstimator(BaseEstimator):
 
     def _gaps(self, index, together, reset):
         """Between which neighbouring steps of one series time is missing."""
-        if hasattr(index, "to_timestamp"):
-            index = index.to_timestamp()
-        times = np.asarray(getattr(index, "values", ()))
+        times = index.to_timestamp() if hasattr(index, "to_timestamp") else index
+        if getattr(times, "tz", None) is not None:
+            times = times.tz_convert(None)
+        times = np.asarray(times)
         if reset:
             self.sampling_interval_ = None
         if times.dtype.kind not in "mM" or not together.any():
@@ -95,24 +96,30 @@ class _SeriesEstimator(BaseEstimator):
             usual = np.median(intervals[together])
         if reset:
             self.sampling_interval_ = usual
+
+        def first(flags):
+            step = int(np.argmax(flags)) + 1
+            interval, expected = (
+                value.astype("timedelta64[us]").item()
+                for value in (intervals[step - 1], usual)
+            )
+            where = f"step {step}{_at(index, step)}"
+            return f"{interval} before {where}, where {expected} is usual"
+
         early = together & (intervals <= max(usual / 2, np.timedelta64(0)))
         if early.any():
-            step = int(np.argmax(early)) + 1
             raise ValueError(
-                f"Step {step} of X{_at(index, step)} comes {intervals[step - 1]} after "
-                f"the one before it, and the sampling interval is {usual}. Sort X by "
-                "time, keep one row for each time, sample it as the training series "
-                "was, and for several series fit with `groups`."
+                f"The times of X are not in steps: {first(early)}. Sort X by time, "
+                "keep one row for each time, sample it as the training series was, "
+                "and for several series fit with `groups`."
             )
         gaps = together & (intervals >= 1.5 * usual)
         if self.missing == "raise" and gaps.any():
-            step = int(np.argmax(gaps)) + 1
             raise ValueError(
-                f"X has {gaps.sum()} gaps, the first of {intervals[step - 1]} before "
-                f"step {step}{_at(index, step)}, and the sampling interval is {usual}. "
-                "Fill them first (pandas: X.asfreq(...).interpolate()), pass "
-                "missing='drop' to leave out the windows that span one, or pass "
-                "X.to_numpy() if its steps follow one another all the same."
+                f"X has gaps in time, {gaps.sum()} in number: {first(gaps)}. Fill them "
+                "first (pandas: X.asfreq(...).interpolate()), pass missing='drop' to "
+                "leave out the windows that span one, or pass X.to_numpy() if its "
+                "steps follow one another all the same."
             )
         return gaps
 

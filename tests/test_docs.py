@@ -11,7 +11,7 @@ import pytest
 from numpydoc.docscrape import ClassDoc, FunctionDoc
 
 import skganomaly
-from skganomaly import architectures, benchmark, datasets, thresholds
+from skganomaly import architectures, benchmark, datasets, thresholds, timeseries
 
 ROOT = Path(skganomaly.__file__).parents[1]
 
@@ -37,7 +37,9 @@ PUBLIC = {
         "load_mnist",
         "make_anomalies",
         "make_image_anomalies",
+        "make_metric_anomalies",
     ],
+    timeseries: ["SlidingWindow", "TimeSeriesDetector", "event_scores"],
     benchmark: [
         "Detector",
         "KNNDistance",
@@ -228,7 +230,9 @@ def _code_blocks(path):
 README = ROOT / "README.rst"
 
 
-@pytest.mark.parametrize("page", ["README.rst", "docs/user_guide.rst"])
+@pytest.mark.parametrize(
+    "page", ["README.rst", "docs/user_guide.rst", "docs/timeseries.rst"]
+)
 def test_code_of_pages_runs(page, tmp_path, monkeypatch, capsys):
     """The code of a page runs from top to bottom in one namespace, on its own."""
     monkeypatch.chdir(tmp_path)

@@ -38,7 +38,7 @@ def test_import_is_lean_and_silent():
         "            torch.backends.cudnn.benchmark, torch.is_grad_enabled())\n"
         "before, modules = state(), set(sys.modules)\n"
         "import skganomaly, skganomaly.architectures, skganomaly.thresholds\n"
-        "import skganomaly.datasets\n"
+        "import skganomaly.datasets, skganomaly.timeseries\n"
         "assert state() == before\n"
         f"found = sorted(set({optional!r}) & (set(sys.modules) - modules))\n"
         "sys.exit(' '.join(found) or 0)"
@@ -78,6 +78,7 @@ def _imports(path):
 ARROWS = {
     "_compat": set(),
     "_docstrings": set(),
+    "_events": set(),
     "_losses": set(),
     "_networks": set(),
     "_version": set(),
@@ -85,6 +86,7 @@ ARROWS = {
     "_scoring": {"_networks"},
     "_data": set(),
     "thresholds": {"_compat"},
+    "timeseries": {"_compat", "_events", "thresholds"},
     "architectures": {"_compat", "_networks"},
     "_inference": {"_data", "_scoring", "thresholds"},
     "_base": {
@@ -110,6 +112,8 @@ KNOWLEDGE = {
     "_compat": {"sklearn"},
     "_data": {"torch"},
     "thresholds": {"scipy", "sklearn"},
+    "timeseries": {"sklearn"},
+    "_events": {"sklearn"},
     "architectures": {"sklearn", "torch"},
     "_ganomaly": {"torch"},
     "_autoencoder": {"torch"},

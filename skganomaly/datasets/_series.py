@@ -43,7 +43,7 @@ def make_metric_anomalies(
         - "mixed": these three in turn.
 
     n_anomalies : int, default=9
-        Number of anomalous spans; 0 for normal metrics. They don't touch.
+        Number of anomalous spans, at least a period apart; 0 for normal metrics.
     first_anomaly : int, default=0
         Step before which there is no anomaly, so that what comes before is for
         training.
@@ -82,9 +82,9 @@ def make_metric_anomalies(
     Examples
     --------
     >>> from skganomaly.datasets import make_metric_anomalies
-    >>> bunch = make_metric_anomalies(2000, 2, first_anomaly=1000, random_state=0)
+    >>> bunch = make_metric_anomalies(3000, 2, first_anomaly=1000, random_state=0)
     >>> bunch.data.shape, bunch.spans.shape, bool((bunch.target[:1000] == 1).all())
-    ((2000, 2), (9, 2), True)
+    ((3000, 2), (9, 2), True)
     """
     _check_option("kind", kind, (*METRIC_KINDS, "mixed"))
     for name, value, least in (
@@ -95,9 +95,18 @@ def make_metric_anomalies(
         ("period", period, 8),
     ):
         check_scalar(value, name, (int, np.integer), min_val=least)
-    rng = check_random_state(random_state)
     cycle = METRIC_KINDS if kind == "mixed" else (kind,)
-    kinds = rng.permutation(np.resize(np.array(cycle), n_anomalies))
+    kinds = np.resize(np.array(cycle), n_anomalies)
+    longest = {"spike": 3, "level_shift": period, "seasonality": 2 * period}
+    needed = sum(longest[name] + period for name in kinds)
+    if n_steps - first_anomaly < needed:
+        raise ValueError(
+            f"{n_anomalies} anomalies, a period of {period} steps apart, may take "
+            f"{needed} steps, and there are {n_steps - first_anomaly} from "
+            f"first_anomaly={first_anomaly} on. Raise n_steps, or ask for fewer."
+        )
+    rng = check_random_state(random_state)
+    kinds = rng.permutation(kinds)
     lengths = np.array([_draw_length(name, period, rng) for name in kinds], dtype=int)
     starts = _place(lengths, first_anomaly, n_steps, period, rng)
     spans = np.column_stack([starts, starts + lengths])
@@ -141,13 +150,6 @@ def _draw_length(kind, period, rng):
 def _place(lengths, first, n_steps, gap, rng):
     """Return first steps of spans in their order, each `gap` after the one before."""
     free = n_steps - first - np.sum(lengths + gap)
-    if len(lengths) and free < 0:
-        raise ValueError(
-            f"{len(lengths)} anomalies of together {lengths.sum()} steps, each a "
-            f"period of {gap} steps after the one before, don't fit between "
-            f"first_anomaly={first} and n_steps={n_steps}: {-free} steps are missing. "
-            "Raise n_steps, or ask for fewer anomalies."
-        )
     delays = np.sort(rng.randint(free + 1, size=len(lengths)))
     ends = np.cumsum(lengths + gap)
     return first + delays + ends - lengths

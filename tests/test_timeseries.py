@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.ensemble import IsolationForest
+from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -379,8 +380,11 @@ def test_refusals_of_the_detector(metrics):
         TimeSeriesDetector(SlidingWindow(2), window_length=2).fit(metrics)
     with pytest.raises(ValueError, match=r"fewer blocks \(n_blocks\)"):
         TimeSeriesDetector(KNN, window_length=50, n_blocks=5).fit(metrics)
+    detector = TimeSeriesDetector(KNN, window_length=5, stride=9)
     with pytest.raises(ValueError, match="stride=9"):
-        TimeSeriesDetector(KNN, window_length=5, stride=9).fit(metrics)
+        detector.fit(metrics)
+    with pytest.raises(NotFittedError):
+        detector.predict(metrics)
 
 
 # How good the alarms are.

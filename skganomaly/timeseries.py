@@ -301,6 +301,8 @@ class TimeSeriesDetector(MetaEstimatorMixin, OutlierMixin, _SeriesEstimator):
     offset_ : float
         The cut in the units of ``score_samples``:
         ``decision_function(X) = score_samples(X) - offset_``.
+    threshold_ : float
+        The same cut in the units of ``anomaly_score``, ``-offset_``.
     threshold_rule_ : object
         The fitted threshold rule.
     reference_scores_ : ndarray of shape (n_references,)

@@ -5,7 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.base import BaseEstimator, OutlierMixin
+from numpydoc.docscrape import ClassDoc
+from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
@@ -172,8 +173,8 @@ def test_steps_without_a_score_are_neither_normal_nor_anomalous(metrics, aggrega
     assert_array_equal(np.isnan(scores), labels == 0)
     assert_array_equal(np.flatnonzero(labels == 0), [100])
     # Windows elsewhere are what they were.
-    assert_array_equal(scores[:96], whole[:96])
-    assert_array_equal(scores[105:], whole[105:])
+    assert_allclose(scores[:96], whole[:96])
+    assert_allclose(scores[105:], whole[105:])
     with pytest.raises(ValueError, match="No window of 5 steps"):
         detector.predict(metrics[98:103])
 
@@ -311,9 +312,9 @@ def test_last_knows_nothing_of_later_steps(metrics):
     detector.fit(metrics)
     scores = detector.anomaly_score(metrics)
     for now in (8, 50, 120):
-        assert_array_equal(detector.anomaly_score(metrics[:now]), scores[:now])
+        assert_allclose(detector.anomaly_score(metrics[:now]), scores[:now])
     windows = SlidingWindow(8).fit_transform(metrics)
-    assert_array_equal(scores[7:], -detector.detector_.score_samples(windows))
+    assert_allclose(scores[7:], -detector.detector_.score_samples(windows))
     assert (scores[:7] == scores[7]).all()
 
 
@@ -372,6 +373,17 @@ def test_fits_run_in_parallel(metrics):
     with joblib.parallel_config(backend="threading"):
         parallel = TimeSeriesDetector(KNN, window_length=5, n_jobs=2).fit(metrics)
     assert_array_equal(parallel.reference_scores_, detector.reference_scores_)
+
+
+@pytest.mark.parametrize(
+    "estimator", [SlidingWindow(3), TimeSeriesDetector(KNN, window_length=3)]
+)
+def test_what_is_learned_is_documented(estimator, frame):
+    """And what is documented is there."""
+    estimator = clone(estimator).fit(frame)
+    documented = {entry.name for entry in ClassDoc(type(estimator))["Attributes"]}
+    learned = {name for name in vars(estimator) if name.endswith("_")}
+    assert documented - {"threshold_"} == learned
 
 
 def test_refusals_of_the_detector(metrics):

@@ -12,8 +12,10 @@ from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector, fr
 from skganomaly.architectures import MLP, ConvNet
 from skganomaly.datasets import load_bundled, make_anomalies
 from skganomaly.interop import SklearnDetector
+from skganomaly.model_selection import anomaly_roc_auc, recall_at_false_alarm_rate
 from skganomaly.plotting import ScoreDistributionDisplay
 from skganomaly.thresholds import QuantileThreshold
+from skganomaly.timeseries import TimeSeriesDetector, event_scores
 
 Floats = NDArray[np.float64]
 
@@ -30,6 +32,11 @@ def right() -> None:
     assert_type(AnoGANDetector.from_paper("anogan", latent_dim=8), AnoGANDetector)
     assert_type(load_bundled()["wine"].n_anomalies, int | None)
     assert_type(from_pyod(object()).fit(X), SklearnDetector)
+    assert_type(anomaly_roc_auc(detector, X, y), float)
+    assert_type(recall_at_false_alarm_rate(0.05)(detector, X, y), float)
+    monitor = TimeSeriesDetector(detector, window_length=10).fit(X)
+    assert_type(monitor, TimeSeriesDetector)
+    assert_type(event_scores(y, monitor.predict(X))["delay"], float)
     display = ScoreDistributionDisplay.from_estimator(detector, X, y)
     assert_type(display, ScoreDistributionDisplay)
 
@@ -41,4 +48,5 @@ def wrong() -> None:
     GANomalyDetector(latent_dims=3)  # type: ignore[call-arg]
     GANomalyDetector(threshold="conform")  # type: ignore[arg-type]
     ConvNet(normalization="layer")  # type: ignore[arg-type]
+    TimeSeriesDetector(GANomalyDetector())  # type: ignore[call-arg]
     make_anomalies(kind="globl")  # type: ignore[arg-type]

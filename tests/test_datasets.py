@@ -17,6 +17,7 @@ from skganomaly.datasets import (
     load_mnist,
     make_anomalies,
     make_image_anomalies,
+    make_metric_anomalies,
 )
 
 KINDS = ["global", "local", "cluster", "dependency"]
@@ -76,6 +77,7 @@ def test_generators_leave_the_global_random_state_alone():
     before = np.random.get_state()[1].copy()  # noqa: NPY002
     make_anomalies(random_state=0)
     make_image_anomalies(20, random_state=0)
+    make_metric_anomalies(random_state=0)
     assert_array_equal(before, np.random.get_state()[1])  # noqa: NPY002
 
 
@@ -183,6 +185,67 @@ def test_make_image_anomalies_refuses():
         make_image_anomalies(2, random_state=0, images=np.ones((5, 8, 8)))
     with pytest.raises(ValueError, match="kind"):
         make_image_anomalies(kind="dent")
+
+
+METRIC_KINDS = ["spike", "level_shift", "seasonality"]
+
+
+@pytest.mark.parametrize("kind", [*METRIC_KINDS, "mixed"])
+def test_spans_are_what_differs_from_the_originals(kind):
+    """Within each span one metric differs, elsewhere none does."""
+    bunch = make_metric_anomalies(
+        3000, 3, kind=kind, n_anomalies=6, first_anomaly=500, random_state=0
+    )
+    assert bunch.data.shape == (3000, 3) and np.isfinite(bunch.data).all()
+    inside = np.zeros(3000, dtype=bool)
+    for (start, stop), name in zip(bunch.spans, bunch.kinds, strict=True):
+        inside[start:stop] = True
+        changed = (bunch.data != bunch.originals)[start:stop]
+        assert changed.any(axis=0).sum() == 1
+        # Twice the speed crosses the usual season now and then.
+        assert changed.any(axis=1).mean() > 0.9
+        longest = {"spike": 3, "level_shift": 100, "seasonality": 200}[name]
+        assert 0 < stop - start <= longest
+    assert_array_equal(bunch.target, np.where(inside, -1, 1))
+    assert_array_equal(bunch.data[~inside], bunch.originals[~inside])
+    assert bunch.spans[0, 0] >= 500
+    assert (bunch.spans[1:, 0] - bunch.spans[:-1, 1] >= 100).all()
+    assert set(bunch.kinds) == (set(METRIC_KINDS) if kind == "mixed" else {kind})
+
+
+def test_metrics_have_a_season_and_common_noise():
+    """A period explains most of a metric; what is left is correlated as promised."""
+    bunch = make_metric_anomalies(
+        20_000, 2, n_anomalies=0, period=50, random_state=np.random.RandomState(0)
+    )
+    again = make_metric_anomalies(20_000, 2, n_anomalies=0, period=50, random_state=0)
+    assert_array_equal(bunch.data, again.data)
+    assert (bunch.target == 1).all() and bunch.spans.shape == (0, 2)
+    assert_array_equal(bunch.data, bunch.originals)
+    cycles = bunch.data.reshape(400, 50, 2)
+    season = cycles.mean(axis=0)
+    assert_allclose(season.std(axis=0), 1, atol=0.05)
+    rest = (cycles - season).reshape(-1, 2)
+    assert (rest.std(axis=0) < 0.25).all()
+    # The varying height of the season is in there, too.
+    assert 0.25 < np.corrcoef(rest.T)[0, 1] < 0.6
+    assert np.corrcoef(rest[1:, 0], rest[:-1, 0])[0, 1] > 0.45
+
+
+@pytest.mark.parametrize(
+    "options, match",
+    [
+        ({"kind": "trend"}, "kind must be one of"),
+        ({"n_metrics": 0}, "n_metrics"),
+        ({"period": 4}, "period"),
+        ({"n_steps": 1000}, "may take 1809 steps, and there are 1000"),
+        ({"n_anomalies": 0, "first_anomaly": 4000}, "there are -1000"),
+    ],
+)
+def test_make_metric_anomalies_refuses(options, match):
+    """Options out of range are named, and so is the room that is missing."""
+    with pytest.raises(ValueError, match=match):
+        make_metric_anomalies(**options)
 
 
 def test_digits_as_an_anomaly_task():

@@ -18,6 +18,7 @@ from skganomaly import (
     model_selection,
     plotting,
     thresholds,
+    timeseries,
 )
 
 ROOT = Path(skganomaly.__file__).parents[1]
@@ -51,6 +52,7 @@ PUBLIC = {
         "load_mnist",
         "make_anomalies",
         "make_image_anomalies",
+        "make_metric_anomalies",
     ],
     model_selection: [
         "InlierKFold",
@@ -61,6 +63,7 @@ PUBLIC = {
         "pseudo_anomaly_roc_auc",
         "recall_at_false_alarm_rate",
     ],
+    timeseries: ["SlidingWindow", "TimeSeriesDetector", "event_scores"],
     benchmark: [
         "Detector",
         "KNNDistance",
@@ -265,6 +268,7 @@ PAGES = [
     "docs/model_selection.rst",
     "docs/plotting.rst",
     "docs/pyod.rst",
+    "docs/timeseries.rst",
     "docs/user_guide.rst",
 ]
 

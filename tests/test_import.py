@@ -39,7 +39,7 @@ def test_import_is_lean_and_silent():
         "before, modules = state(), set(sys.modules)\n"
         "import skganomaly, skganomaly.architectures, skganomaly.thresholds\n"
         "import skganomaly.datasets, skganomaly.model_selection\n"
-        "import skganomaly.plotting\n"
+        "import skganomaly.plotting, skganomaly.timeseries\n"
         "assert state() == before\n"
         f"found = sorted(set({optional!r}) & (set(sys.modules) - modules))\n"
         "sys.exit(' '.join(found) or 0)"
@@ -81,6 +81,7 @@ ARROWS = {
     "_directions": set(),
     "_docstrings": set(),
     "_health": set(),
+    "_events": set(),
     "_losses": set(),
     "_networks": set(),
     "_version": set(),
@@ -90,6 +91,7 @@ ARROWS = {
     "_data": set(),
     "thresholds": {"_compat"},
     "model_selection": {"_directions"},
+    "timeseries": {"_compat", "_events", "thresholds"},
     "architectures": {"_compat", "_networks"},
     "_inference": {"_data", "_scoring", "thresholds"},
     "_base": {
@@ -139,6 +141,8 @@ KNOWLEDGE = {
     "_directions": {"sklearn"},
     "model_selection": {"sklearn"},
     "thresholds": {"scipy", "sklearn"},
+    "timeseries": {"sklearn"},
+    "_events": {"sklearn"},
     "architectures": {"sklearn", "torch"},
     "_anogan": {"torch"},
     "_ganomaly": {"torch"},

@@ -9,6 +9,7 @@ from ._bundled import load_bundled, load_digits_anomaly
 from ._containers import AnomalyDataset, LazyDatasets
 from ._files import load_adbench, load_folder, load_mnist
 from ._generated import make_anomalies, make_image_anomalies
+from ._series import make_metric_anomalies
 
 __all__ = [
     "AnomalyDataset",
@@ -20,4 +21,5 @@ __all__ = [
     "load_mnist",
     "make_anomalies",
     "make_image_anomalies",
+    "make_metric_anomalies",
 ]

@@ -15,6 +15,7 @@ __all__ = [
     "load_mnist",
     "make_anomalies",
     "make_image_anomalies",
+    "make_metric_anomalies",
 ]
 
 class AnomalyDataset:
@@ -71,5 +72,15 @@ def make_image_anomalies(
     kind: Literal["mixed", "patch", "erasure", "stroke"] = "mixed",
     contamination: float = 0.1,
     images: ArrayLike | None = None,
+    random_state: int | np.random.RandomState | None = None,
+) -> Any: ...
+def make_metric_anomalies(
+    n_steps: int = 3000,
+    n_metrics: int = 1,
+    *,
+    kind: Literal["mixed", "spike", "level_shift", "seasonality"] = "mixed",
+    n_anomalies: int = 9,
+    first_anomaly: int = 0,
+    period: int = 100,
     random_state: int | np.random.RandomState | None = None,
 ) -> Any: ...

@@ -217,6 +217,9 @@ class FeatureScaler:
         self.kind = kind
         self.input_shape = tuple(input_shape)
 
+    def __repr__(self):
+        return f"{type(self).__name__}({self.kind!r}, {self.input_shape})"
+
     def fit(self, X):
         """Learn centre and scale from the rows of ``X``.
 

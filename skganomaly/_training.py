@@ -95,6 +95,14 @@ class AdversarialNet(NeuralNet):
         self.schedule = schedule
         self.average_decay = average_decay
 
+    def __repr__(self):
+        # skorch's would list every layer, in notebooks too.
+        sizes = ", ".join(
+            f"{name}: {sum(p.numel() for p in network.parameters()):,} parameters"
+            for name, network in self.networks.items()
+        )
+        return f"<{type(self).__name__} of {self.max_steps} steps; {sizes}>"
+
     @property
     def _default_callbacks(self):
         return [("epoch_timer", EpochTimer()), ("epoch_record", _EpochRecord())]

@@ -203,3 +203,15 @@ def test_repr_shows_what_was_changed():
     assert "MLP(hidden_layer_sizes=(4,))" in repr(nested)
     assert repr(clone(nested)) == repr(nested)
     assert "GANomalyDetector" in nested._repr_html_()
+
+
+def test_fitted_attributes_have_short_reprs(small, table):
+    """Notebooks show fitted attributes, so each is a line and names no address."""
+    detector = small(GANomalyDetector).fit(table)
+    shown = repr(detector.net_)
+    n_weights = sum(w.numel() for w in detector.net_.networks["generator"].parameters())
+    assert f"generator: {n_weights:,} parameters" in shown
+    for text in (shown, repr(detector.scaler_), repr(detector.threshold_rule_)):
+        assert len(text) < 120
+        assert " at 0x" not in text
+        assert "\n" not in text

@@ -15,7 +15,7 @@ from sklearn.base import (
     TransformerMixin,
     clone,
 )
-from sklearn.utils import check_consistent_length
+from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
@@ -38,6 +38,12 @@ class _SeriesEstimator(BaseEstimator):
         tags.input_tags.allow_nan = self.missing == "drop"
         return tags
 
+    def _reset(self):
+        """Forget everything that was learned."""
+        for name in list(vars(self)):
+            if name.endswith("_"):
+                delattr(self, name)
+
     def _read(self, X, *, reset, groups=None):
         """Check a series; return it with which steps are whole and which follow on.
 
@@ -52,7 +58,8 @@ class _SeriesEstimator(BaseEstimator):
                     f"{self.n_features_in_} metrics. Reshape your data to (n_steps, "
                     f"{self.n_features_in_})."
                 )
-            X = np.reshape(X, (-1, 1))
+            # A Series keeps its name.
+            X = np.reshape(X, (-1, 1)) if index is None else X.to_frame()
         X = validate_data(
             self,
             X,
@@ -72,7 +79,10 @@ class _SeriesEstimator(BaseEstimator):
         follows = np.ones(len(X), dtype=bool)
         if groups is not None:
             check_consistent_length(X, groups)
-            groups = np.asarray(groups)
+            groups = column_or_1d(groups)
+            groups = check_array(
+                groups, ensure_2d=False, dtype=None, input_name="groups"
+            )
             follows[1:] = groups[1:] == groups[:-1]
         follows[1:] &= ~self._gaps(index, follows[1:], reset)
         return X, whole, follows
@@ -195,7 +205,12 @@ class SlidingWindow(TransformerMixin, _SeriesEstimator):
         self : object
             The fitted transformer.
         """
-        self._starts(*self._read(X, reset=True))
+        self._reset()
+        try:
+            self._starts(*self._read(X, reset=True))
+        except BaseException:
+            self._reset()
+            raise
         return self
 
     def transform(self, X):
@@ -416,8 +431,17 @@ class TimeSeriesDetector(MetaEstimatorMixin, OutlierMixin, _SeriesEstimator):
         ------
         ValueError
             If `X` has NaN or gaps and ``missing="raise"``; if times are not in order;
-            if there are too few steps in a row for a window.
+            if there are too few steps in a row for a window. The detector is then left
+            unfitted.
         """
+        self._reset()
+        try:
+            return self._fit(X, groups)
+        except BaseException:
+            self._reset()
+            raise
+
+    def _fit(self, X, groups):
         X, whole, follows = self._read(X, reset=True, groups=groups)
         blocks = _blocks(len(X), groups, self.n_blocks)
         references = Parallel(n_jobs=self.n_jobs)(

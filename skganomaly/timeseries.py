@@ -79,10 +79,13 @@ class _SeriesEstimator(BaseEstimator):
         follows = np.ones(len(X), dtype=bool)
         if groups is not None:
             check_consistent_length(X, groups)
-            groups = column_or_1d(groups)
-            groups = check_array(
-                groups, ensure_2d=False, dtype=None, input_name="groups"
-            )
+            try:
+                groups = check_array(column_or_1d(groups), ensure_2d=False, dtype=None)
+            except ValueError as error:
+                raise ValueError(
+                    "groups must be the name or the number of the series that each "
+                    f"step is of. {error}"
+                ) from error
             follows[1:] = groups[1:] == groups[:-1]
         follows[1:] &= ~self._gaps(index, follows[1:], reset)
         return X, whole, follows

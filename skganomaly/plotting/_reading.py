@@ -77,8 +77,8 @@ def check_scores(scores, name, *, missing=False):
 
 def check_has(detector, name, caller):
     """Refuse a detector that is not fitted, or cannot do what is to be drawn."""
-    check_is_fitted(detector)
     if not hasattr(detector, name):
+        check_is_fitted(detector)
         raise TypeError(
             f"{caller} needs a detector with {name!r}, such as those of skganomaly; "
             f"{type(detector).__name__} has none."

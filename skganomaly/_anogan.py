@@ -274,6 +274,8 @@ class AnoGANDetector(BaseGANDetector):
 
     _part_names = ("reconstruction", "features", "code")
     _local_parts = {"rows": ("reconstruction", "code"), "maps": ("code",)}
+    # The generator may be trained again, and the encoder is not always.
+    _n_trainings = None
     _latent_dims = {"rows": 256, "maps": 64}
     _defaults = {
         "rows": {
@@ -611,6 +613,10 @@ class AnoGANDetector(BaseGANDetector):
 
     def _default_search_steps(self):
         return {"encoder": 0, "gradient": 200, "nearest": 25}[self.search]
+
+    def _snapshot(self, X, X_train, X_held_out, net):
+        # Before the last training there are networks that have not been trained.
+        return None
 
     def _train_gan(self, X, generator):
         """Train generator and critic, from new seeds if the generator collapses."""

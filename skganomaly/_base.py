@@ -13,7 +13,13 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import validate_data
 
-from ._compat import HasMethods, Interval, StrOptions, _fit_context
+from ._compat import (
+    CallbackSupportMixin,
+    HasMethods,
+    Interval,
+    StrOptions,
+    _fit_context,
+)
 from ._data import (
     FeatureScaler,
     RowDataset,
@@ -24,6 +30,7 @@ from ._data import (
     resolve_input_shape,
     row_keys,
 )
+from ._fit_tasks import FitTasks
 from ._health import HealthRecord, last_losses
 from ._inference import InferenceMixin
 from ._networks import build_members
@@ -52,7 +59,13 @@ _ARCHITECTURES = {
 }
 
 
-class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABCMeta):
+class BaseGANDetector(
+    InferenceMixin,
+    CallbackSupportMixin,
+    OutlierMixin,
+    BaseEstimator,
+    metaclass=ABCMeta,
+):
     """Validation, scaling, training, scoring, threshold and state of a detector.
 
     A subclass supplies what makes it the method it is: its networks
@@ -62,15 +75,19 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
     parameters of its own (``_defaults``).
     """
 
-    # Learned without being shown; the last three only until they are reported.
+    # Learned without being shown; the last four only until the fit ends.
     _private_state = (
         "_scores",
         "_references",
         "_options",
+        "_tasks",
         "_restarts",
         "_samples",
         "_failure",
     )
+
+    # How many trainings a fit has; None if that is not known beforehand.
+    _n_trainings = 1
 
     # Names of all score parts, and of those that the local score looks at.
     _part_names = ()
@@ -276,7 +293,7 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
         """
         self._reset()
         try:
-            self._fit(X)
+            self._fit(X, y)
         except BaseException:
             self._reset()
             raise
@@ -288,7 +305,8 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
             if name.endswith("_") or name in self._private_state:
                 delattr(self, name)
 
-    def _fit(self, X):
+    def _fit(self, X, y):
+        given = X
         X = self._validate(X, reset=True)
         self.device_ = resolve_device(self.device)
         self._resolve_architecture()
@@ -297,9 +315,18 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
         X_train, X_held_out = self._hold_out(X, generator)
         self.scaler_ = FeatureScaler(self._auto("scaler"), self.input_shape_)
         self.scaler_.fit(X_train)
+        self._tasks = FitTasks(
+            self,
+            given,
+            y,
+            n_trainings=self._n_trainings,
+            snapshot=partial(self._snapshot, X, X_train, X_held_out),
+        )
         self._train(X_train, generator)
-        self._fit_scores(X_train, X_held_out, generator)
+        self._report(self._fit_scores(X_train, X_held_out, generator))
         self._fit_threshold(X)
+        self._tasks.end()
+        del self._tasks
 
     def _validate(self, X, *, reset):
         """Check ``X`` and return it as one row of float64 or float32 per sample."""
@@ -481,29 +508,21 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
         return []
 
     def _user_callbacks(self):
-        return copy.deepcopy(self.callbacks) or ()
+        return [_copy_callback(callback) for callback in self.callbacks or ()]
 
     def _run(self, net, X, label="Training"):
         """Train an initialised net, record how it went, and freeze its networks."""
         # Already initialised, so that the networks keep their seeded weights.
         try:
-            net.partial_fit(RowDataset(X, self.scaler_, self.device_))
+            rows = RowDataset(X, self.scaler_, self.device_)
+            self._tasks.run(net, label, lambda: net.partial_fit(rows))
         finally:
             # skorch tells its callbacks nothing of a training that failed.
             for _, callback in net.callbacks_:
                 if isinstance(callback, ProgressBar):
                     callback.close()
         steps, asked = net.n_steps_, net.max_steps
-        for row in net.history:
-            kept = {
-                k: v
-                for k, v in row.items()
-                if k not in ("batches", "train_batch_count")
-            }
-            kept["epoch"] = len(self.history_) + 1
-            kept["n_steps"] += self.n_iter_
-            self.history_.append(kept)
-        self.n_iter_ += steps
+        self._record(net)
         for _, callback in net.callbacks_:
             if isinstance(callback, DiscriminatorRestart):
                 self._restarts += callback.restarts_
@@ -519,8 +538,38 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
             )
         net.finish()
 
+    def _record(self, net):
+        """Add what a net did to the history."""
+        for row in net.history:
+            kept = {
+                k: v
+                for k, v in row.items()
+                if k not in ("batches", "train_batch_count")
+            }
+            kept["epoch"] = len(self.history_) + 1
+            kept["n_steps"] += self.n_iter_
+            self.history_.append(kept)
+        self.n_iter_ += net.n_steps_
+
+    def _snapshot(self, X, X_train, X_held_out, net):
+        """Attributes of the detector as if its training ended now; None if unknown."""
+        twin = copy.copy(self)
+        twin.n_iter_, twin.history_ = 0, []
+        twin.net_ = net.frozen_copy()
+        twin._record(net)
+        twin._fit_scores(X_train, X_held_out, torch.Generator().manual_seed(0))
+        twin._fit_threshold(X)
+        return {
+            name: value
+            for name, value in vars(twin).items()
+            if name.endswith("_") or name in ("_scores", "_references")
+        }
+
     def _fit_scores(self, X_train, X_held_out, generator):
-        """Fit the scores on reference rows, then score rows new to them."""
+        """Fit the scores on reference rows, then score rows new to them.
+
+        Returns what was seen of the networks on the way.
+        """
         n_rows = len(X_train)
         if n_rows > self.max_references:
             chosen = torch.randperm(n_rows, generator=generator)[: self.max_references]
@@ -559,7 +608,7 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
         elif reference_scores is None:
             reference_scores = self._score_chunks(chunks, keys)
         self.reference_scores_ = np.sort(np.asarray(reference_scores, dtype=np.float64))
-        self._report(record)
+        return record
 
     def _score_chunks(self, chunks, keys):
         """Scores of the reference rows from their parts, as :meth:`predict` has them.
@@ -586,7 +635,7 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
         problems = self._problems(self.training_report_)
         self.training_report_["problems"] = problems
         for problem in problems:
-            warnings.warn(problem, ConvergenceWarning, stacklevel=6)
+            warnings.warn(problem, ConvergenceWarning, stacklevel=5)
 
     def _problems(self, report):
         """What went wrong with the training, in words."""
@@ -638,6 +687,7 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
         where there is none.
         """
         state = super().__getstate__().copy()
+        state.pop("_tasks", None)
         if "offset_" not in state:
             return state
         networks = state.pop("net_").networks
@@ -671,6 +721,19 @@ class BaseGANDetector(InferenceMixin, OutlierMixin, BaseEstimator, metaclass=ABC
         options = {"max_steps": self.n_iter_, "device": str(self.device_), "verbose": 0}
         self.net_ = AdversarialNet(networks, self._objective(), **options).initialize()
         self.net_.finish()
+
+
+def _copy_callback(callback):
+    """Copy a callback, which will hold what it learns of one training."""
+    try:
+        return copy.deepcopy(callback)
+    except TypeError:
+        # It writes somewhere, and what it writes with cannot be copied. Two copies of
+        # a writer would not be wanted either.
+        if isinstance(callback, tuple):
+            name, callback = callback
+            return name, copy.copy(callback)
+        return copy.copy(callback)
 
 
 def _join_chunks(chunks, keys):

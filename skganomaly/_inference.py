@@ -119,6 +119,28 @@ class InferenceMixin:
         """
         return -self.anomaly_score(X)
 
+    def score(self, X, y=None):
+        """Mean of :meth:`score_samples`, as density estimators of scikit-learn have it.
+
+        It says whether rows are as usual as others are to the same detector, and is
+        poor advice on which of two detectors is better: see :ref:`model-selection`
+        for scorers with labels and a criterion without.
+
+        Parameters
+        ----------
+        X : array-like of the shape that ``fit`` saw
+            Rows to score.
+        y : None
+            Ignored; present for API consistency.
+
+        Returns
+        -------
+        score : float
+            Higher for more usual rows. Not comparable between values of
+            ``score_type``.
+        """
+        return float(self.score_samples(X).mean())
+
     def decision_function(self, X):
         """Scores shifted so that anomalies are negative.
 

@@ -1,5 +1,6 @@
 """Adversarial training in skorch: two networks, two optimisers, one step."""
 
+import copy
 import math
 from collections import Counter
 from itertools import chain
@@ -193,6 +194,19 @@ class AdversarialNet(NeuralNet):
             network.zero_grad()
         for name in self._optimizers:
             getattr(self, name + "_").state.clear()
+
+    def frozen_copy(self):
+        """Return a net as :meth:`finish` would leave this one if it were called now."""
+        net = AdversarialNet(
+            copy.deepcopy(self.networks),
+            self.objective,
+            max_steps=self.max_steps,
+            device=self.device,
+            verbose=0,
+        ).initialize()
+        net.n_steps_, net._average = self.n_steps_, self._average
+        net.finish()
+        return net
 
     def _update(self, rows):
         """One step of both networks; returns the names and values of all losses."""

@@ -265,6 +265,7 @@ README = ROOT / "README.rst"
 # Their code runs in seconds; that of the page on accuracy measures time.
 PAGES = [
     "README.rst",
+    "docs/callbacks.rst",
     "docs/model_selection.rst",
     "docs/plotting.rst",
     "docs/pyod.rst",
@@ -278,6 +279,9 @@ def test_code_of_pages_runs(page, tmp_path, monkeypatch, capsys):
     """The code of a page runs from top to bottom in one namespace, on its own."""
     if page == "docs/pyod.rst":
         pytest.importorskip("pyod", reason="pyod is not installed")
+    if page == "docs/callbacks.rst":
+        pytest.importorskip("sklearn.callback", reason="scikit-learn before 1.9")
+        pytest.importorskip("rich", reason="rich is not installed")
     monkeypatch.chdir(tmp_path)
     path = ROOT / page
     blocks = _code_blocks(path)

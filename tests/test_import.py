@@ -80,6 +80,7 @@ ARROWS = {
     "_compat": set(),
     "_directions": set(),
     "_docstrings": set(),
+    "_fit_tasks": set(),
     "_health": set(),
     "_events": {"model_selection"},
     "_losses": set(),
@@ -97,6 +98,7 @@ ARROWS = {
     "_base": {
         "_compat",
         "_data",
+        "_fit_tasks",
         "_health",
         "_inference",
         "_networks",
@@ -136,6 +138,7 @@ KNOWLEDGE = {
     "_networks": {"torch"},
     "_scoring": {"torch"},
     "_training": {"torch", "skorch", "tqdm"},
+    "_fit_tasks": {"skorch"},
     "_compat": {"sklearn"},
     "_data": {"sklearn", "torch"},
     "_directions": {"sklearn"},

@@ -108,6 +108,15 @@ def test_scoring_by_name(small, labelled):
     assert scores.min() > 0.8
 
 
+def test_score_is_that_of_density_estimators(small, table):
+    """``score`` is the mean of ``score_samples``, and searches use it by default."""
+    detector = small(GANomalyDetector).fit(table)
+    assert detector.score(table[:50]) == detector.score_samples(table[:50]).mean()
+    assert detector.score(table) > detector.score(10 * table)
+    search = GridSearchCV(detector, {"max_steps": [1, 2]}, cv=2).fit(table)
+    assert search.score(table) == search.best_estimator_.score(table)
+
+
 def test_cross_val_predict(small, table):
     """Out-of-fold scores come from scikit-learn's helper."""
     scores = cross_val_predict(small(), table, cv=3, method="decision_function")

@@ -168,7 +168,8 @@ class SlidingWindow(TransformerMixin, _SeriesEstimator):
     -----
     The number of rows changes. In a pipeline with a detector the scores are those of
     windows, and the detector's own threshold is too low: see
-    :class:`TimeSeriesDetector`.
+    :class:`TimeSeriesDetector`. Windows are arrays in any case; there is no
+    ``set_output``, whose frames would have the index of the steps.
 
     Examples
     --------

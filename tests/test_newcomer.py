@@ -43,7 +43,8 @@ def alert():
     X_train, X_new, anomalous = _frames(800, 0)
     # The first of the new rows is normal but for one column.
     first = int(np.argmin(anomalous))
-    damaged = X_new.iloc[[first]].assign(power=lambda row: row["power"] * -1)
+    shift = 3 * X_train["power"].std()
+    damaged = X_new.iloc[[first]].assign(power=lambda row: row["power"] + shift)
     X_new = pd.concat([damaged, X_new.drop(X_new.index[first])])
     anomalous = np.append(True, np.delete(anomalous, first))
     namespace = {"X_train": X_train, "X_new": X_new}

@@ -51,7 +51,8 @@ class _SeriesEstimator(BaseEstimator):
         gap between them.
         """
         index = X.index if hasattr(X, "iloc") else None
-        if (np.ndim(X) if isinstance(X, list | tuple) else getattr(X, "ndim", 2)) == 1:
+        shape = np.shape(X) if isinstance(X, list | tuple) else getattr(X, "shape", ())
+        if len(shape) == 1:
             if not reset and self.n_features_in_ != 1:
                 raise ValueError(
                     f"X is one-dimensional, and {type(self).__name__} was fitted on "
@@ -59,7 +60,7 @@ class _SeriesEstimator(BaseEstimator):
                     f"{self.n_features_in_})."
                 )
             # A Series keeps its name.
-            X = np.reshape(X, (-1, 1)) if index is None else X.to_frame()
+            X = np.reshape(np.asarray(X), (-1, 1)) if index is None else X.to_frame()
         X = validate_data(
             self,
             X,

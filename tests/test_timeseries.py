@@ -113,6 +113,18 @@ def test_a_pipeline_scores_windows(small, metrics):
     assert model.predict(metrics).shape == (97,)
 
 
+class Foreign:
+    """A series of a library that knows arrays but is none, as Polars' is."""
+
+    def __init__(self, values):
+        self.values = values
+        self.shape = values.shape
+
+    def __array__(self, dtype=None, copy=None):
+        """Return the values."""
+        return np.array(self.values, dtype=dtype)
+
+
 def test_forms_of_a_series(metrics, frame):
     """Arrays, lists, Series and DataFrames are read alike."""
     window = SlidingWindow(3).fit(metrics)
@@ -120,7 +132,13 @@ def test_forms_of_a_series(metrics, frame):
     assert_array_equal(SlidingWindow(3).fit_transform(frame), expected)
     assert_array_equal(SlidingWindow(3).fit_transform(metrics.tolist()), expected)
     one = SlidingWindow(3).fit_transform(metrics[:, :1])
-    for series in (metrics[:, 0], frame["requests"], metrics[:, 0].tolist()):
+    one_metric = metrics[:, 0]
+    for series in (
+        one_metric,
+        frame["requests"],
+        one_metric.tolist(),
+        Foreign(one_metric),
+    ):
         assert_array_equal(SlidingWindow(3).fit_transform(series), one)
     with pytest.raises(ValueError, match="fitted on 2 metrics"):
         window.transform(metrics[:, 0])

@@ -346,7 +346,7 @@ class SklearnDetector(OutlierMixin, BaseEstimator):
         the cut between the training scores that it flagged and the others.
     n_features_in_ : int
         Number of features seen during ``fit``.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, if all were strings.
     """
 

@@ -156,7 +156,7 @@ class SlidingWindow(TransformerMixin, _SeriesEstimator):
     ----------
     n_features_in_ : int
         Number of metrics.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_metrics,)
         Their names, if `X` had any.
     sampling_interval_ : numpy.timedelta64 or None
         Median time from step to step, if `X` had an index of times.
@@ -332,7 +332,7 @@ class TimeSeriesDetector(MetaEstimatorMixin, OutlierMixin, _SeriesEstimator):
         Median time from step to step, if `X` had an index of times.
     n_features_in_ : int
         Number of metrics.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_metrics,)
         Their names, if `X` had any.
 
     See Also

@@ -737,8 +737,8 @@ PAIRS = pd.MultiIndex.from_tuples([("a", 0), ("a", 1)])
         ((None, [0, np.inf], [1, 2]), {}, "infinity"),
         ((None, [0, 1], [1, 2]), {"time": [2, 2]}, "must increase"),
         ((None, [0, 1], [1, 2]), {"time": [1, np.nan]}, "must increase"),
-        ((None, [0, 1], [1, 2]), {"time": ["b", "a"]}, "Cannot read .*time=np.arange"),
-        ((None, [0, 1], pd.Series([1, 2], index=PAIRS)), {}, r"Cannot read \('a', 0"),
+        ((None, [0, 1], [1, 2]), {"time": ["b", "a"]}, "such as .*time=np.arange"),
+        ((None, [0, 1], pd.Series([1, 2], index=PAIRS)), {}, r"such as \('a', 0"),
         ((None, [0, 1], np.zeros((2, 21))), {}, "20 metrics can be drawn, got 21"),
     ],
 )

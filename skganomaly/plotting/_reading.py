@@ -106,7 +106,7 @@ def check_time(time):
             time = time.astype("datetime64[us]")
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"Cannot read {time[0]!r} as a time. {_NUMBER_THEM}"
+                f"Cannot read the times, such as {time[0]!r}. {_NUMBER_THEM}"
             ) from error
     if np.isnan(time).any() or (time[1:] <= time[:-1]).any():
         raise ValueError(

@@ -7,6 +7,7 @@ so nothing is guessed: the direction follows from the class, or is not known.
 
 import numpy as np
 from sklearn.base import OutlierMixin
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
 __all__ = [
@@ -21,10 +22,12 @@ __all__ = [
 
 
 def detector_inside(estimator):
-    """Return the detector inside pipelines and searches."""
+    """Return the detector inside pipelines, searches and what is frozen."""
     while True:
         if isinstance(estimator, Pipeline):
             estimator = estimator.steps[-1][1]
+        elif isinstance(estimator, FrozenEstimator):
+            estimator = estimator.estimator
         elif hasattr(estimator, "best_estimator_"):
             # The search may have replaced the detector that it was made with.
             estimator = estimator.best_estimator_

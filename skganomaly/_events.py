@@ -4,6 +4,8 @@ import numpy as np
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import column_or_1d
 
+from .model_selection import check_anomaly_labels
+
 __all__ = ["event_scores"]
 
 
@@ -15,10 +17,12 @@ def event_scores(y_true, y_pred, *, alpha=0.0):
     Parameters
     ----------
     y_true : array-like of shape (n_steps,)
-        True labels: -1 for anomalous steps and 1 for others, or booleans that are
-        True for anomalous steps. At least one step must be anomalous.
+        True labels, in any coding that
+        :func:`~skganomaly.model_selection.check_anomaly_labels` reads. At least one
+        step must be anomalous.
     y_pred : array-like of shape (n_steps,)
-        Labels in either form, as from ``predict``.
+        Labels as from ``predict``, -1 for flagged steps and 1 for others, or booleans
+        that are True for flagged steps.
     alpha : float in [0, 1], default=0.0
         Weight of being found at all in the range-based recall.
 
@@ -58,7 +62,7 @@ def event_scores(y_true, y_pred, *, alpha=0.0):
     >>> scores["event_recall"], scores["delay"], scores["false_alarms"]
     (1.0, 1.0, 1)
     """
-    truth, flagged = _flags(y_true, "y_true"), _flags(y_pred, "y_pred")
+    truth, flagged = check_anomaly_labels(y_true), _read_alarms(y_pred)
     check_consistent_length(truth, flagged)
     if not truth.any():
         raise ValueError("y_true has no anomalous step, so there is nothing to find.")
@@ -86,15 +90,16 @@ def event_scores(y_true, y_pred, *, alpha=0.0):
     }
 
 
-def _flags(labels, name):
-    labels = column_or_1d(labels)
-    found = set(np.unique(labels).tolist())
-    if labels.dtype.kind != "b" and not found <= {1, -1}:
+def _read_alarms(y_pred):
+    """Flags of steps; all 1 is no alarm, and 0 no label but that of no score."""
+    y_pred = column_or_1d(y_pred)
+    found = set(np.unique(y_pred).tolist())
+    if y_pred.dtype.kind != "b" and not found <= {1, -1}:
         raise ValueError(
-            f"{name} must hold 1 and -1 (anomaly), or booleans (True is an anomaly); "
-            f"got {sorted(found)[:5]}. Compare first, for example {name} == -1."
+            "y_pred must hold 1 and -1 (anomaly), or booleans (True is an anomaly); "
+            f"got {sorted(found)[:5]}. Compare first, for example y_pred == -1."
         )
-    return labels if labels.dtype.kind == "b" else labels == -1
+    return y_pred if y_pred.dtype.kind == "b" else y_pred == -1
 
 
 def _runs(flags):

@@ -232,6 +232,13 @@ def _last_step(detector):
     return detector
 
 
+def _forget(detector):
+    """Take away what was learned, so that a failed fit leaves nothing half done."""
+    for name in list(vars(detector)):
+        if name.endswith("_"):
+            delattr(detector, name)
+
+
 if BaseDetector is not None:
 
     class PyODDetector(BaseDetector):
@@ -281,9 +288,14 @@ if BaseDetector is not None:
             self : object
                 The fitted detector.
             """
-            self._set_n_classes(y)
-            detector = clone(self.detector).fit(X, y)
-            return self._adopt(detector, -detector.score_samples(X))
+            _forget(self)
+            try:
+                self._set_n_classes(y)
+                detector = clone(self.detector).fit(X, y)
+                return self._adopt(detector, -detector.score_samples(X))
+            except BaseException:
+                _forget(self)
+                raise
 
         def decision_function(self, X):
             """Return anomaly scores, higher for more anomalous.
@@ -334,7 +346,7 @@ class SklearnDetector(OutlierMixin, BaseEstimator):
         the cut between the training scores that it flagged and the others.
     n_features_in_ : int
         Number of features seen during ``fit``.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, if all were strings.
     """
 
@@ -359,10 +371,17 @@ class SklearnDetector(OutlierMixin, BaseEstimator):
         self : object
             The fitted detector.
         """
-        X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
-        detector = clone(self.detector, safe=False)
-        detector.fit(X)
-        return self._adopt(detector)
+        _forget(self)
+        try:
+            X = validate_data(
+                self, X, dtype=[np.float64, np.float32], ensure_min_samples=2
+            )
+            detector = clone(self.detector, safe=False)
+            detector.fit(X)
+            return self._adopt(detector)
+        except BaseException:
+            _forget(self)
+            raise
 
     def _adopt(self, detector):
         """Take a fitted PyOD detector and its threshold."""

@@ -105,6 +105,8 @@ def check_anomaly_labels(y):
 def _kind(value):
     """Return bool, Real, str or None for what a label may be."""
     # In this order, since a bool is a number, too.
+    if isinstance(value, np.bool_):
+        return bool
     return next((t for t in (bool, Real, str) if isinstance(value, t)), None)
 
 
@@ -337,6 +339,8 @@ def recall_at_false_alarm_rate(rate):
     0.5
     """
     check_scalar(rate, "rate", Real, min_val=0, max_val=1, include_boundaries="left")
+    if math.isnan(rate):
+        raise ValueError("rate is NaN; it must be a share in [0, 1).")
     return partial(_recall_at, rate=rate)
 
 
@@ -439,6 +443,7 @@ def _swap_columns(X, rng):
 def _labels_and_scores(estimator, X, y):
     """Return which rows are anomalies, and scores that are higher for worse rows."""
     anomalous = _labels_of_both_kinds(y)
+    check_consistent_length(X, anomalous)
     return anomalous, _scores(estimator, X)
 
 
@@ -464,4 +469,11 @@ def _scores(estimator, X):
             "Derive the class from sklearn.base.OutlierMixin if its score_samples are "
             "lower for anomalies, or give it a method anomaly_score that is higher."
         )
-    return anomaly_scores(estimator, X, higher_is)
+    scores = anomaly_scores(estimator, X, higher_is)
+    if np.isnan(scores).any():
+        raise ValueError(
+            f"{np.isnan(scores).sum()} of {len(scores)} scores are NaN. Leave out the "
+            "rows that the estimator cannot score, such as steps around missing values "
+            "that are in no window."
+        )
+    return scores

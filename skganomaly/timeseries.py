@@ -15,7 +15,7 @@ from sklearn.base import (
     TransformerMixin,
     clone,
 )
-from sklearn.utils import check_consistent_length
+from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
@@ -38,6 +38,12 @@ class _SeriesEstimator(BaseEstimator):
         tags.input_tags.allow_nan = self.missing == "drop"
         return tags
 
+    def _reset(self):
+        """Forget everything that was learned."""
+        for name in list(vars(self)):
+            if name.endswith("_"):
+                delattr(self, name)
+
     def _read(self, X, *, reset, groups=None):
         """Check a series; return it with which steps are whole and which follow on.
 
@@ -45,14 +51,16 @@ class _SeriesEstimator(BaseEstimator):
         gap between them.
         """
         index = X.index if hasattr(X, "iloc") else None
-        if (np.ndim(X) if isinstance(X, list | tuple) else getattr(X, "ndim", 2)) == 1:
+        shape = np.shape(X) if isinstance(X, list | tuple) else getattr(X, "shape", ())
+        if len(shape) == 1:
             if not reset and self.n_features_in_ != 1:
                 raise ValueError(
                     f"X is one-dimensional, and {type(self).__name__} was fitted on "
                     f"{self.n_features_in_} metrics. Reshape your data to (n_steps, "
                     f"{self.n_features_in_})."
                 )
-            X = np.reshape(X, (-1, 1))
+            # A Series keeps its name.
+            X = np.reshape(np.asarray(X), (-1, 1)) if index is None else X.to_frame()
         X = validate_data(
             self,
             X,
@@ -72,7 +80,13 @@ class _SeriesEstimator(BaseEstimator):
         follows = np.ones(len(X), dtype=bool)
         if groups is not None:
             check_consistent_length(X, groups)
-            groups = np.asarray(groups)
+            try:
+                groups = check_array(column_or_1d(groups), ensure_2d=False, dtype=None)
+            except ValueError as error:
+                raise ValueError(
+                    "groups must be the name or the number of the series that each "
+                    f"step is of. {error}"
+                ) from error
             follows[1:] = groups[1:] == groups[:-1]
         follows[1:] &= ~self._gaps(index, follows[1:], reset)
         return X, whole, follows
@@ -142,7 +156,7 @@ class SlidingWindow(TransformerMixin, _SeriesEstimator):
     ----------
     n_features_in_ : int
         Number of metrics.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_metrics,)
         Their names, if `X` had any.
     sampling_interval_ : numpy.timedelta64 or None
         Median time from step to step, if `X` had an index of times.
@@ -155,7 +169,8 @@ class SlidingWindow(TransformerMixin, _SeriesEstimator):
     -----
     The number of rows changes. In a pipeline with a detector the scores are those of
     windows, and the detector's own threshold is too low: see
-    :class:`TimeSeriesDetector`.
+    :class:`TimeSeriesDetector`. Windows are arrays in any case; there is no
+    ``set_output``, whose frames would have the index of the steps.
 
     Examples
     --------
@@ -195,7 +210,12 @@ class SlidingWindow(TransformerMixin, _SeriesEstimator):
         self : object
             The fitted transformer.
         """
-        self._starts(*self._read(X, reset=True))
+        self._reset()
+        try:
+            self._starts(*self._read(X, reset=True))
+        except BaseException:
+            self._reset()
+            raise
         return self
 
     def transform(self, X):
@@ -312,7 +332,7 @@ class TimeSeriesDetector(MetaEstimatorMixin, OutlierMixin, _SeriesEstimator):
         Median time from step to step, if `X` had an index of times.
     n_features_in_ : int
         Number of metrics.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_metrics,)
         Their names, if `X` had any.
 
     See Also
@@ -416,8 +436,17 @@ class TimeSeriesDetector(MetaEstimatorMixin, OutlierMixin, _SeriesEstimator):
         ------
         ValueError
             If `X` has NaN or gaps and ``missing="raise"``; if times are not in order;
-            if there are too few steps in a row for a window.
+            if there are too few steps in a row for a window. The detector is then left
+            unfitted.
         """
+        self._reset()
+        try:
+            return self._fit(X, groups)
+        except BaseException:
+            self._reset()
+            raise
+
+    def _fit(self, X, groups):
         X, whole, follows = self._read(X, reset=True, groups=groups)
         blocks = _blocks(len(X), groups, self.n_blocks)
         references = Parallel(n_jobs=self.n_jobs)(

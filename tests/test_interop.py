@@ -706,6 +706,32 @@ class Labelled(BaseEstimator):
         return np.zeros(len(scores), dtype=int)
 
 
+class NoThreshold(Top):
+    """Fails when the detector is trained already."""
+
+    def fit(self, X, y=None):
+        """Fail."""
+        raise ValueError("no threshold")
+
+
+@pytest.mark.parametrize(
+    ("make", "changes", "rows"),
+    [
+        (lambda _: from_pyod(KNN(n_neighbors=5)), {}, X_TRAIN[:3, :2]),
+        (lambda small: as_pyod(small()), {}, np.full((9, 4), np.nan)),
+        (lambda small: as_pyod(small()), {"contamination": NoThreshold(9)}, X_TEST),
+    ],
+)
+def test_a_refit_that_fails_leaves_nothing(make, changes, rows, small):
+    """Neither the first fit nor half of the second can be mistaken for a fit."""
+    model = make(small).fit(X_TRAIN).set_params(**changes)
+    with pytest.raises(ValueError, match=r"n_neighbors|NaN|no threshold"):
+        model.fit(rows)
+    assert not [name for name in vars(model) if name.endswith("_")]
+    with pytest.raises(NotFittedError):
+        model.decision_function(X_TEST)
+
+
 def test_labels_that_no_threshold_gives():
     """PyOD can have them; scikit-learn's convention cannot."""
     _needs_fitted_thresholders()

@@ -10,6 +10,7 @@ import pytest
 from sklearn.covariance import EllipticEnvelope
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, SGDOneClassSVM
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import LocalOutlierFactor
@@ -209,17 +210,56 @@ def test_reference_scores_are_the_backdrop_without_labels_only():
 
 
 @pytest.mark.parametrize(
-    "y", [[1, -1, 1], [0, 1, 0], [False, True, False], pd.Series([1.0, -1.0, 1.0])]
+    "y",
+    [
+        [1, -1, 1],
+        [0, 1, 0],
+        [False, True, False],
+        pd.Series([1.0, -1.0, 1.0]),
+        pd.Categorical(["normal", "anomaly", "normal"]),
+    ],
 )
 def test_labels_of_any_coding(y):
     display = ScoreDistributionDisplay.from_predictions(y, [1.0, 2.0, 3.0])
     np.testing.assert_array_equal(display.is_anomaly, [False, True, False])
 
 
-@pytest.mark.parametrize("y", [[1, 1, 1], [0, 1, 2], [0, 1, -1], [1, np.nan, -1]])
-def test_labels_that_cannot_be_read(y):
-    with pytest.raises(ValueError, match="Cannot read the labels"):
+@pytest.mark.parametrize(
+    ("y", "words"),
+    [
+        ([1, 1, 1], "All labels are 1.*Pass booleans"),
+        ([0, 1, 2], "Cannot read the labels"),
+        ([0, 1, -1], "Cannot read the labels"),
+        ([1, np.nan, -1], "Cannot read the labels"),
+        (["normal", "sick", "normal"], "Cannot read the labels"),
+    ],
+)
+def test_labels_that_cannot_be_read(y, words):
+    with pytest.raises(ValueError, match=words):
         ScoreDistributionDisplay.from_predictions(y, [1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match=words):
+        ScoreOverTimeDisplay.from_predictions(y, [1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
+
+
+@pytest.mark.parametrize(
+    "display", [ContributionDisplay, ReconstructionDisplay, LossCurveDisplay]
+)
+def test_detectors_that_are_not_fitted(display, table):
+    """Say so, although they have the methods already."""
+    rows = [] if display is LossCurveDisplay else [table[:1]]
+    for estimator in (GANomalyDetector(), FrozenEstimator(GANomalyDetector())):
+        with pytest.raises(NotFittedError):
+            display.from_estimator(estimator, *rows)
+
+
+def test_frozen_pipelines(detector, table, plt):
+    """A prefit detector is drawn as it is."""
+    pipeline = make_pipeline(StandardScaler(), detector).fit(table)
+    shown = [
+        ContributionDisplay.from_estimator(estimator, table[:1]).contributions
+        for estimator in (pipeline, FrozenEstimator(pipeline))
+    ]
+    np.testing.assert_array_equal(*shown)
 
 
 def test_one_kind_of_label_alone():
@@ -685,6 +725,9 @@ def test_times_scored_by_a_detector(detector, new_rows):
     assert display.axes_.shape == (5, 1)
 
 
+PAIRS = pd.MultiIndex.from_tuples([("a", 0), ("a", 1)])
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
@@ -694,6 +737,8 @@ def test_times_scored_by_a_detector(detector, new_rows):
         ((None, [0, np.inf], [1, 2]), {}, "infinity"),
         ((None, [0, 1], [1, 2]), {"time": [2, 2]}, "must increase"),
         ((None, [0, 1], [1, 2]), {"time": [1, np.nan]}, "must increase"),
+        ((None, [0, 1], [1, 2]), {"time": ["b", "a"]}, "such as .*time=np.arange"),
+        ((None, [0, 1], pd.Series([1, 2], index=PAIRS)), {}, r"such as \('a', 0"),
         ((None, [0, 1], np.zeros((2, 21))), {}, "20 metrics can be drawn, got 21"),
     ],
 )

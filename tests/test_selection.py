@@ -16,6 +16,7 @@ from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.covariance import EllipticEnvelope
 from sklearn.ensemble import IsolationForest
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score, roc_curve
 from sklearn.model_selection import (
@@ -51,6 +52,7 @@ CODINGS = {
     "unsigned": lambda a: a.astype(np.uint8),
     "booleans": lambda a: a,
     "list of booleans": lambda a: a.tolist(),
+    "NumPy's booleans as objects": lambda a: np.array(list(a), dtype=object),
     "words": lambda a: np.where(a, "anomaly", "normal"),
     "other words": lambda a: ["OUTLIER" if x else "Inlier" for x in a],
     "objects": lambda a: np.where(a, "abnormal", "normal").astype(object),
@@ -240,6 +242,17 @@ def _pyod_knn():
     return KNN()
 
 
+class _Fit:
+    """Fits a detector and freezes it."""
+
+    def __init__(self, detector):
+        self.detector = detector
+
+    def fit(self, X):
+        """Return what is frozen."""
+        return FrozenEstimator(self.detector.fit(X))
+
+
 # For each detector its anomaly scores, by a way of its own.
 def _lower_is_worse(detector, X):
     return -detector.decision_function(X)
@@ -262,6 +275,13 @@ DETECTORS = {
         lambda small: make_pipeline(StandardScaler(), small()),
         _lower_is_worse,
     ),
+    "frozen pipeline": (
+        lambda _: _Fit(
+            make_pipeline(StandardScaler(), IsolationForest(random_state=0))
+        ),
+        _lower_is_worse,
+    ),
+    "frozen PyOD": (lambda _: _Fit(StandIn()), _higher_is_worse),
     "PyOD's pipeline": (
         lambda _: make_pipeline(StandardScaler(), _pyod_knn()),
         _higher_is_worse,
@@ -332,7 +352,7 @@ def test_recall_at_a_false_alarm_rate(rate):
     assert_allclose(found, expected)
 
 
-@pytest.mark.parametrize("rate", [-0.1, 1, 1.5, "5%"])
+@pytest.mark.parametrize("rate", [-0.1, 1, 1.5, "5%", np.nan])
 def test_rates_that_cannot_be(rate):
     """A rate is a share."""
     with pytest.raises((ValueError, TypeError), match="rate"):
@@ -359,12 +379,18 @@ def test_scorers_refuse_in_words(scorer, whole):
         scorer(forest, X, -np.ones(200))
     with pytest.raises(ValueError, match="All labels are 1"):
         scorer(forest, X, np.ones(200))
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        scorer(forest, X, anomalous[1:])
     if scorer is anomaly_f1:
         return
     with pytest.raises(ValueError, match=r"of KernelDensity mean.*OutlierMixin"):
         scorer(make_pipeline(KernelDensity()).fit(X), X, anomalous)
     with pytest.raises(ValueError, match="has none of the methods"):
         scorer(LocalOutlierFactor().fit(X), X, anomalous)
+    unable = Unknown()
+    unable.anomaly_score = lambda X: np.where(X[:, 0] > 0, np.nan, 1.0)
+    with pytest.raises(ValueError, match=r"of 200 scores are NaN\. Leave out"):
+        scorer(unable, X, anomalous)
 
 
 @pytest.mark.parametrize("scorer", [*SCORERS, pseudo_anomaly_roc_auc])

@@ -6,15 +6,20 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from numpydoc.docscrape import ClassDoc
+from sklearn import config_context
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, TimeSeriesSplit
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.validation import check_is_fitted
 
 from skganomaly import GANomalyDetector
 from skganomaly.benchmark import KNNDistance
 from skganomaly.datasets import make_metric_anomalies
+from skganomaly.model_selection import anomaly_f1, anomaly_roc_auc
 from skganomaly.timeseries import SlidingWindow, TimeSeriesDetector, event_scores
 
 KNN = KNNDistance()
@@ -108,6 +113,18 @@ def test_a_pipeline_scores_windows(small, metrics):
     assert model.predict(metrics).shape == (97,)
 
 
+class Foreign:
+    """A series of a library that knows arrays but is none, as Polars' is."""
+
+    def __init__(self, values):
+        self.values = values
+        self.shape = values.shape
+
+    def __array__(self, dtype=None, copy=None):
+        """Return the values."""
+        return np.array(self.values, dtype=dtype)
+
+
 def test_forms_of_a_series(metrics, frame):
     """Arrays, lists, Series and DataFrames are read alike."""
     window = SlidingWindow(3).fit(metrics)
@@ -115,10 +132,41 @@ def test_forms_of_a_series(metrics, frame):
     assert_array_equal(SlidingWindow(3).fit_transform(frame), expected)
     assert_array_equal(SlidingWindow(3).fit_transform(metrics.tolist()), expected)
     one = SlidingWindow(3).fit_transform(metrics[:, :1])
-    for series in (metrics[:, 0], frame["requests"], metrics[:, 0].tolist()):
+    one_metric = metrics[:, 0]
+    for series in (
+        one_metric,
+        frame["requests"],
+        one_metric.tolist(),
+        Foreign(one_metric),
+    ):
         assert_array_equal(SlidingWindow(3).fit_transform(series), one)
     with pytest.raises(ValueError, match="fitted on 2 metrics"):
         window.transform(metrics[:, 0])
+
+
+def test_a_series_keeps_its_name(frame):
+    """Like the one column of a frame, so that another metric is noticed."""
+    window = SlidingWindow(3).fit(frame["requests"])
+    assert list(window.feature_names_in_) == ["requests"]
+    expected = window.transform(frame[["requests"]])
+    assert_array_equal(window.transform(frame["requests"]), expected)
+    with pytest.raises(ValueError, match="unseen at fit time"):
+        window.transform(frame["errors"])
+    assert not hasattr(window.fit(frame["errors"].rename(None)), "feature_names_in_")
+
+
+def test_frames_as_the_output_of_all_steps(small, frame):
+    """A step before it may give frames; windows are arrays, as they are fewer."""
+    with config_context(transform_output="pandas"):
+        scaled = make_pipeline(StandardScaler(), SlidingWindow(3)).fit(frame)
+        assert scaled.transform(frame).shape == (198, 6)
+        model = make_pipeline(scaled, small()).fit(frame)
+        assert model.predict(frame).shape == (198,)
+        detector = make_pipeline(
+            StandardScaler(), TimeSeriesDetector(KNN, window_length=5)
+        ).fit(frame)
+    assert detector[-1].sampling_interval_ == np.timedelta64(5, "m")
+    assert_array_equal(detector[-1].feature_names_in_, frame.columns)
 
 
 def test_refusals_of_windows(metrics):
@@ -281,6 +329,13 @@ def test_no_window_spans_two_series():
     assert (detector.reference_scores_ == 0).all()
     with pytest.raises(ValueError, match="inconsistent"):
         detector.fit(values, groups=groups[1:])
+    detector.fit(values, groups=groups[:, None])
+    assert_array_equal(detector.detector_.rows_[:, 0], starts)
+    with pytest.raises(ValueError, match=r"groups must be .*1d array"):
+        detector.fit(values, groups=np.zeros((90, 2)))
+    for missing in (np.nan, pd.NA):
+        with pytest.raises(ValueError, match=r"groups must be .*contains NaN"):
+            detector.fit(values, groups=pd.Series(groups).replace("b", missing))
 
 
 def test_times_of_several_series_may_start_over(frame):
@@ -399,6 +454,68 @@ def test_refusals_of_the_detector(metrics):
         detector.predict(metrics)
 
 
+class Refuses(Overlap):
+    """Fails to fit large values."""
+
+    def fit(self, X, y=None):
+        """Remember, unless they are large."""
+        if np.max(X) > 500:
+            raise ValueError("too large")
+        return super().fit(X)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "changes", "series"),
+    [
+        (SlidingWindow(5), {}, _values(3)),
+        (TimeSeriesDetector(Refuses(), window_length=5), {}, np.full((60, 2), np.nan)),
+        (TimeSeriesDetector(Refuses(), window_length=5), {}, _values(600)),
+        # All that is left to do is the threshold.
+        (
+            TimeSeriesDetector(Refuses(), window_length=5),
+            {"threshold": lambda scores: 1 / 0},
+            _values(300),
+        ),
+    ],
+)
+def test_a_refit_that_fails_leaves_nothing(estimator, changes, series):
+    """Nothing of the first fit stays, nor what the second had come to."""
+    estimator = clone(estimator).fit(_values(200)).set_params(**changes)
+    with pytest.raises((ValueError, ZeroDivisionError)):
+        estimator.fit(series)
+    assert not [name for name in vars(estimator) if name.endswith("_")]
+    with pytest.raises(NotFittedError):
+        check_is_fitted(estimator)
+
+
+def test_tuning_over_time(frame):
+    """Folds that train on the normal steps before what they are tested with."""
+    X = pd.concat([frame, frame.set_axis(frame.index + frame.index.freq * 200)])
+    y = np.ones(400, dtype=int)
+    for start in (120, 230, 330):
+        X.iloc[start : start + 10] += 5
+        y[start : start + 10] = -1
+    folds = [
+        (train[y[train] == 1], test)
+        for train, test in TimeSeriesSplit(2, test_size=100).split(X)
+    ]
+    search = GridSearchCV(
+        TimeSeriesDetector(KNN, window_length=5, missing="drop"),
+        {"window_length": [5, 8]},
+        cv=folds,
+        scoring={"auc": anomaly_roc_auc, "f1": anomaly_f1},
+        refit="auc",
+        error_score="raise",
+    ).fit(X, y)
+    assert search.cv_results_["mean_test_auc"].min() > 0.9
+    # Taken for granted above: no window spans the steps that were left out.
+    first = clone(search.estimator).fit(X.iloc[folds[0][0]])
+    windows = SlidingWindow(5, missing="drop").fit_transform(X.iloc[folds[0][0]])
+    assert windows.max() < X[y == -1].to_numpy().max() - 1
+    assert len(windows) == 200 - 10 - 2 * 4
+    assert first.predict(X).shape == (400,)
+
+
 # How good the alarms are.
 
 
@@ -421,8 +538,12 @@ def test_event_scores_by_hand():
         "range_recall": (0.5 + 0.5 * (1 / 2) / 2) / 2,
     }
     assert scores == pytest.approx(expected)
-    as_flags = event_scores(y_true == -1, list(y_pred == -1), alpha=0.5)
-    assert as_flags == scores
+    for truth in (
+        y_true == -1,
+        (y_true == -1) * 1,
+        np.where(y_true < 0, "anomaly", "normal"),
+    ):
+        assert event_scores(truth, list(y_pred == -1), alpha=0.5) == scores
 
 
 def test_event_scores_of_points_are_those_of_steps():
@@ -452,13 +573,15 @@ def test_event_scores_at_the_extremes():
 
 
 def test_event_scores_refuse():
-    """0 and 1 might mean either; nothing to find is no result."""
-    with pytest.raises(ValueError, match="y_true must hold 1 and -1"):
-        event_scores([0, 1, 1], [1, 1, -1])
+    """Alarms of 0 may be steps without a score; nothing to find is no result."""
     with pytest.raises(ValueError, match="Compare first, for example y_pred == -1"):
         event_scores([1, 1, -1], [1, 0, -1])
-    with pytest.raises(ValueError, match="no anomalous step"):
+    with pytest.raises(ValueError, match="y_pred must hold"):
+        event_scores([0, 1], [1, 0])
+    with pytest.raises(ValueError, match="All labels are 1"):
         event_scores([1, 1], [1, -1])
+    with pytest.raises(ValueError, match="no anomalous step"):
+        event_scores([False, False], [1, -1])
     with pytest.raises(ValueError, match="alpha"):
         event_scores([1, -1], [1, -1], alpha=2)
     with pytest.raises(ValueError, match="inconsistent"):

@@ -5,6 +5,7 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.utils import check_scalar
+from sklearn.utils.validation import check_is_fitted
 
 from ._drawing import BLUE, GREY, VERMILLION, import_pyplot, one_axes, strip
 from ._reading import anomaly_scores, check_has, names_of_features, rows_at_last_step
@@ -117,6 +118,7 @@ class ContributionDisplay:
             names = names_of_features(estimator)
         detector, X = rows_at_last_step(estimator, X)
         check_has(detector, "explain", cls.__name__)
+        check_is_fitted(detector)
         if len(detector.input_shape_) > 1:
             raise ValueError(
                 f"{cls.__name__} draws rows of tables, and this detector was fitted on "

@@ -3,9 +3,12 @@
 from numbers import Real
 
 import numpy as np
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.validation import check_is_fitted
+
+_NUMBER_THEM = "Pass time=np.arange(len(y_score)) to number the rows instead."
 
 
 def last_step(estimator):
@@ -18,6 +21,8 @@ def rows_at_last_step(estimator, X):
     while True:
         if hasattr(estimator, "best_estimator_"):
             estimator = estimator.best_estimator_
+        elif isinstance(estimator, FrozenEstimator):
+            estimator = estimator.estimator
         elif isinstance(estimator, Pipeline):
             if X is not None and len(estimator) > 1:
                 X = estimator[:-1].transform(X)
@@ -59,24 +64,6 @@ def anomaly_scores(estimator, X):
     return np.asarray(scores, dtype=np.float64), float(np.asarray(threshold).item())
 
 
-def read_labels(y):
-    """Return which rows are anomalies, from labels ±1, 0 and 1, or booleans."""
-    y = column_or_1d(y)
-    if y.dtype == bool:
-        return y
-    values = set(y.tolist())
-    if -1 in values and values <= {1, -1}:
-        return y == -1
-    if 0 in values and values <= {0, 1}:
-        return y == 1
-    shown = ", ".join(sorted(map(repr, values))[:5])
-    raise ValueError(
-        f"Cannot read the labels {shown}. Use 1 and -1 with -1 = anomaly, 0 and 1 with "
-        "1 = anomaly, or booleans with True = anomaly; all 1 could be either, so pass "
-        "booleans then."
-    )
-
-
 def check_scores(scores, name, *, missing=False):
     """Scores as a vector of finite numbers or, if they may be missing, NaN."""
     return check_array(
@@ -106,16 +93,24 @@ def is_number(value):
 def check_time(time):
     """Times as numbers or datetime64, and what they are."""
     label = getattr(time, "name", None) or "time"
-    # What a pandas index or column holds.
-    time = getattr(time, "array", time)
+    # A pandas column has them in its array, an index has them itself.
+    time = time.array if hasattr(time, "iloc") else time
     if hasattr(time, "to_timestamp"):
         time = time.to_timestamp()
     if getattr(time, "tz", None) is not None:
         time, label = time.tz_convert(None), f"{label} (UTC)"
     time = np.asarray(time)
     if time.dtype.kind not in "iuf":
-        # Microseconds, of which there are halves in a step of a day or an hour.
-        time = time.astype("datetime64[us]")
+        try:
+            # Microseconds, of which there are halves in a step of a day or an hour.
+            time = time.astype("datetime64[us]")
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"Cannot read the times, such as {time[0]!r}. {_NUMBER_THEM}"
+            ) from error
     if np.isnan(time).any() or (time[1:] <= time[:-1]).any():
-        raise ValueError("Times must increase, without repetition or missing ones.")
+        raise ValueError(
+            "Times must increase, without repetition or missing ones. Sort by time, "
+            f"and draw one series at a time. {_NUMBER_THEM}"
+        )
     return time, label

@@ -3,6 +3,7 @@
 import textwrap
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
 from ._drawing import (
     LINE_COLORS,
@@ -133,6 +134,7 @@ class ReconstructionDisplay:
         import_pyplot(f"{cls.__name__}.from_estimator")
         detector, X = rows_at_last_step(estimator, X)
         check_has(detector, "reconstruct", cls.__name__)
+        check_is_fitted(detector)
         shape = detector.input_shape_
         if len(shape) == 1:
             raise ValueError(

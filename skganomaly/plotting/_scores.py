@@ -3,6 +3,7 @@
 import numpy as np
 from sklearn.utils import check_consistent_length
 
+from ..model_selection import check_anomaly_labels
 from ._drawing import (
     BLUE,
     GREY,
@@ -12,7 +13,7 @@ from ._drawing import (
     one_axes,
     strip,
 )
-from ._reading import anomaly_scores, check_scores, last_step, read_labels
+from ._reading import anomaly_scores, check_scores, last_step
 
 
 class ScoreDistributionDisplay:
@@ -76,8 +77,8 @@ class ScoreDistributionDisplay:
         X : array-like of the shape that ``fit`` saw
             Rows to score.
         y : array-like of shape (n_samples,) or None, default=None
-            Labels: -1 for anomalies and 1 for normal rows, or 1 and 0, or True and
-            False.
+            Labels in any coding that
+            :func:`~skganomaly.model_selection.check_anomaly_labels` reads.
         bins : int, default=40
             Number of bins.
         xscale : {"auto", "linear", "log"}, default="auto"
@@ -153,7 +154,7 @@ class ScoreDistributionDisplay:
             reference_scores = check_scores(reference_scores, "reference_scores")
         if y_true is not None:
             check_consistent_length(y_true, y_score)
-            y_true = read_labels(y_true)
+            y_true = check_anomaly_labels(y_true)
         display = cls(
             scores=y_score,
             is_anomaly=y_true,

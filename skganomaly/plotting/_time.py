@@ -3,6 +3,7 @@
 import numpy as np
 from sklearn.utils import check_consistent_length
 
+from ..model_selection import check_anomaly_labels
 from ._drawing import (
     BLUE,
     ORANGE,
@@ -12,7 +13,7 @@ from ._drawing import (
     import_pyplot,
     strip,
 )
-from ._reading import anomaly_scores, check_scores, check_time, read_labels
+from ._reading import anomaly_scores, check_scores, check_time
 
 
 class ScoreOverTimeDisplay:
@@ -95,8 +96,8 @@ class ScoreOverTimeDisplay:
         X : array-like of shape (n_times, n_metrics) or (n_times,)
             The metrics, one row per time.
         y : array-like of shape (n_times,) or None, default=None
-            Labels of the times: -1 for anomalies and 1 for normal ones, or 1 and 0, or
-            True and False.
+            Labels of the times, in any coding that
+            :func:`~skganomaly.model_selection.check_anomaly_labels` reads.
         time : array-like of shape (n_times,) or None, default=None
             Times, as in :meth:`from_predictions`.
         ax : matplotlib Axes, array of them or None, default=None
@@ -168,7 +169,7 @@ class ScoreOverTimeDisplay:
             scores=y_score,
             time=time,
             threshold=threshold,
-            is_anomaly=None if y_true is None else read_labels(y_true),
+            is_anomaly=None if y_true is None else check_anomaly_labels(y_true),
             names=None if names is None else list(map(str, names)),
             time_label=label,
         )

@@ -19,7 +19,13 @@ from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from ._compat import HasMethods, Interval, StrOptions, _fit_context
+from ._compat import (
+    CallbackSupportMixin,
+    HasMethods,
+    Interval,
+    StrOptions,
+    _fit_context,
+)
 from ._events import event_scores
 from .thresholds import _fit_threshold
 
@@ -272,7 +278,9 @@ class SlidingWindow(TransformerMixin, _SeriesEstimator):
         return _starts(whole, follows, self.length, self.stride)
 
 
-class TimeSeriesDetector(MetaEstimatorMixin, OutlierMixin, _SeriesEstimator):
+class TimeSeriesDetector(
+    MetaEstimatorMixin, CallbackSupportMixin, OutlierMixin, _SeriesEstimator
+):
     """One score and one alarm per time step, from a detector of windows.
 
     Parameters
@@ -441,33 +449,58 @@ class TimeSeriesDetector(MetaEstimatorMixin, OutlierMixin, _SeriesEstimator):
         """
         self._reset()
         try:
-            return self._fit(X, groups)
+            return self._fit(X, y, groups)
         except BaseException:
             self._reset()
             raise
 
-    def _fit(self, X, groups):
+    def _fit(self, X, y, groups):
+        data = {"X": X, "y": y}
         X, whole, follows = self._read(X, reset=True, groups=groups)
         blocks = _blocks(len(X), groups, self.n_blocks)
+        root, *tasks = self._tasks()
+        if root is not None:
+            root.call_on_fit_task_begin(estimator=self, **data)
         references = Parallel(n_jobs=self.n_jobs)(
-            delayed(self._score_held_out)(X, whole, follows, blocks == block)
-            for block in range(self.n_blocks)
+            delayed(self._score_held_out)(X, whole, follows, blocks == block, task)
+            for block, task in enumerate(tasks[:-1])
         )
         self.reference_scores_ = np.sort(np.concatenate(references))
-        self.detector_ = self._fit_detector(X, whole, follows)
-        return self.set_threshold(self.threshold)
+        self.detector_ = self._fit_detector(X, whole, follows, tasks[-1])
+        self.set_threshold(self.threshold)
+        if root is not None:
+            root.call_on_fit_task_end(estimator=self, **data)
+        return self
+
+    def _tasks(self):
+        """Tasks of the whole and of each fit, for callbacks of scikit-learn 1.9."""
+        names = ["fit without a block"] * self.n_blocks + ["fit on all steps"]
+        if not hasattr(self, "_init_callback_context"):
+            return [None, *(None for _ in names)]
+        root = self._init_callback_context(
+            max_subtasks=len(names), sequential_subtasks=False
+        )
+        tasks = [root.subcontext(name, task_id=i) for i, name in enumerate(names)]
+        return [root, *tasks]
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "offset_")
 
-    def _fit_detector(self, X, whole, follows):
+    def _fit_detector(self, X, whole, follows, task):
         length, stride = self.window_length, self.stride
         stride = max(1, length // 10) if stride == "auto" else stride
         starts = _starts(whole, follows, length, stride)
-        return clone(self.detector).fit(_windows(X, starts, length))
+        windows, detector = _windows(X, starts, length), clone(self.detector)
+        if task is None:
+            return detector.fit(windows)
+        with task.propagate_callback_context(detector):
+            task.call_on_fit_task_begin(estimator=self, X=windows)
+            detector.fit(windows)
+            task.call_on_fit_task_end(estimator=self, X=windows)
+        return detector
 
-    def _score_held_out(self, X, whole, follows, held_out):
-        detector = self._fit_detector(X, whole & ~held_out, follows)
+    def _score_held_out(self, X, whole, follows, held_out, task):
+        detector = self._fit_detector(X, whole & ~held_out, follows, task)
         starts = _starts(whole & held_out, follows, self.window_length)
         scores = -detector.score_samples(_windows(X, starts, self.window_length))
         if self.aggregation == "last":

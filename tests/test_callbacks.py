@@ -2,6 +2,7 @@
 
 import pickle
 
+import joblib
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -12,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
 from skganomaly.datasets import make_anomalies
 from skganomaly.model_selection import anomaly_roc_auc
+from skganomaly.timeseries import TimeSeriesDetector
 
 callback = pytest.importorskip(
     "sklearn.callback", reason="scikit-learn before 1.9 has no callbacks"
@@ -174,6 +176,27 @@ def test_callbacks_reach_into_pipelines_and_searches():
     ).set_callbacks(watch).fit(X)
     # Two candidates on two folds, and the best on everything.
     assert len([task for task in watch.begun if task[1] == "epoch"]) == 5 * n_epochs
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_fits_of_a_series(n_jobs):
+    """Each fit of the detector of windows is a task, with that one's epochs in it."""
+    watch = Watch()
+    monitor = TimeSeriesDetector(
+        GANomalyDetector(**OPTIONS), window_length=3, n_blocks=2, n_jobs=n_jobs
+    )
+    with joblib.parallel_config("threading"):
+        monitor.set_callbacks(watch).fit(X[:, 0])
+    assert watch.begun[0] == watch.ended[-1] == ("TimeSeriesDetector", "fit", 0)
+    assert sorted(watch.begun) == sorted(watch.ended)
+    fits = [task for task in watch.begun if task[1] == "fit"]
+    assert sorted(fits) == [
+        *(("GANomalyDetector", "fit", i) for i in range(3)),
+        ("TimeSeriesDetector", "fit", 0),
+    ]
+    assert watch.torn_down == 1
+    plain = clone(monitor).set_callbacks().fit(X[:, 0])
+    assert np.array_equal(plain.reference_scores_, monitor.reference_scores_)
 
 
 def test_progress_bar(capsys):

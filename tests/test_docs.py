@@ -265,9 +265,11 @@ README = ROOT / "README.rst"
 # Their code runs in seconds; that of the page on accuracy measures time.
 PAGES = [
     "README.rst",
+    "docs/embeddings.rst",
     "docs/model_selection.rst",
     "docs/plotting.rst",
     "docs/pyod.rst",
+    "docs/scaling.rst",
     "docs/timeseries.rst",
     "docs/user_guide.rst",
 ]

@@ -266,9 +266,11 @@ README = ROOT / "README.rst"
 PAGES = [
     "README.rst",
     "docs/callbacks.rst",
+    "docs/embeddings.rst",
     "docs/model_selection.rst",
     "docs/plotting.rst",
     "docs/pyod.rst",
+    "docs/scaling.rst",
     "docs/timeseries.rst",
     "docs/user_guide.rst",
 ]

@@ -1,0 +1,61 @@
+"""What the page on serving promises: many threads at once, files without pickle."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
+
+DETECTORS = [AnoGANDetector, AutoencoderDetector, GANomalyDetector]
+METHODS = ["anomaly_score", "p_values", "predict", "reconstruct", "encode", "explain"]
+
+
+@pytest.mark.parametrize("cls", DETECTORS)
+def test_single_rows_in_many_threads(small, cls, table, new_rows):
+    """Rows that are scored at the same time do not see each other."""
+    detector = small(cls, max_steps=3).fit(table)
+    rows = np.vstack([new_rows[:6], table[:6]])
+    calls = [(method, row) for row in rows[:, None] for method in METHODS]
+    with ThreadPoolExecutor(8) as pool:
+        futures = [pool.submit(getattr(detector, name), row) for name, row in calls]
+        results = [future.result() for future in futures]
+    for i, method in enumerate(METHODS):
+        together = getattr(detector, method)(rows)
+        assert_array_equal(np.concatenate(results[i :: len(METHODS)]), together)
+
+
+def test_training_rows_in_double_after_single_precision(small, table):
+    """Rows fitted in single precision are known again in double."""
+    single = table.astype(np.float32)
+    detector = small().fit(single)
+    expected = detector.anomaly_score(single)
+    assert_array_equal(detector.anomaly_score(single.astype(np.float64)), expected)
+
+
+@pytest.mark.parametrize("cls", DETECTORS)
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"conv": True, "input_shape": (1, 2, 2)},
+        {"validation_fraction": 0.2, "threshold": "conformal"},
+    ],
+    ids=["rows", "images", "conformal"],
+)
+def test_skops(small, cls, params, table, new_rows, tmp_path):
+    """Files without pickle hold all, and ask to trust nothing but this library."""
+    skops_io = pytest.importorskip("skops.io", reason="skops is not installed")
+    detector = small(cls, max_steps=3, **params).fit(table)
+    pipeline = make_pipeline(StandardScaler(), small(cls, max_steps=3)).fit(table)
+    for model in (detector, pipeline):
+        skops_io.dump(model, tmp_path / "model.skops")
+        names = skops_io.get_untrusted_types(file=tmp_path / "model.skops")
+        assert all(name.startswith("skganomaly.") for name in names)
+        loaded = skops_io.load(tmp_path / "model.skops", trusted=names)
+        assert_array_equal(loaded.predict(new_rows), model.predict(new_rows))
+        scores = model.score_samples(new_rows)
+        assert_array_equal(loaded.score_samples(new_rows), scores)

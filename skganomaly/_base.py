@@ -29,6 +29,7 @@ from ._data import (
     resolve_device,
     resolve_input_shape,
     row_keys,
+    to_single,
 )
 from ._fit_tasks import FitTasks
 from ._health import HealthRecord, last_losses
@@ -578,6 +579,10 @@ class BaseGANDetector(
         self._scores = self._new_scores()
         score, record = self._scores["score"], HealthRecord()
         keys, chunks, magnitudes = [], [], []
+        rounded = None
+        if X_train.dtype == np.float64:
+            # So that they are recognised in single precision, too.
+            rounded = row_keys(self.scaler_.transform(to_single(X_train)))
         for rows, x in self._with_progress(X_train):
             padded = self._parts(x, {*self._part_names, *score.part_names, "row"})
             chunk = {name: part[:, : len(rows)].cpu() for name, part in padded.items()}
@@ -598,7 +603,7 @@ class BaseGANDetector(
         parts = _join_chunks(chunks, keys)
         score.fit(parts)
         self._scores["codes"].fit(*record.code_moments())
-        self._references = RowIndex(np.concatenate(keys))
+        self._references = RowIndex(np.concatenate(keys), rounded)
         reference_scores = None
         if X_held_out is None:
             reference_scores = score.reference_scores(parts)

@@ -18,6 +18,7 @@ __all__ = [
     "resolve_device",
     "resolve_input_shape",
     "row_keys",
+    "to_single",
 ]
 
 # Statistics and scaling run over blocks of this many values, so that a memory map is
@@ -164,6 +165,12 @@ def row_keys(rows):
     return np.frombuffer(b"".join(digests), dtype=np.uint64)
 
 
+def to_single(X):
+    """Round to single precision, within its range."""
+    bound = np.finfo(np.float32).max
+    return np.clip(X, -bound, bound).astype(np.float32, copy=False)
+
+
 class RowIndex:
     """Finds rows among reference rows by their fingerprints.
 
@@ -171,11 +178,16 @@ class RowIndex:
     ----------
     keys : ndarray of shape (n_references,), uint64
         See :func:`row_keys`.
+    other_keys : ndarray of shape (n_references,), uint64, or None, default=None
+        Further ones of the same rows.
     """
 
-    def __init__(self, keys):
-        self.order = np.argsort(keys, kind="stable")
-        self.sorted_keys = keys[self.order]
+    def __init__(self, keys, other_keys=None):
+        known = keys if other_keys is None else np.concatenate([keys, other_keys])
+        # Stable, so that the rows as they were given come first.
+        order = np.argsort(known, kind="stable")
+        self.order = order % len(keys)
+        self.sorted_keys = known[order]
 
     def find(self, keys):
         """Position of one equal reference row for each key, or -1.
@@ -211,6 +223,9 @@ class FeatureScaler:
     ----------
     center_, scale_ : ndarray of shape (n_features,)
         A scaled value is ``(x - center_) / scale_``.
+    single_ : bool
+        Whether the rows were in single precision. Others are then rounded to it, so
+        that they can be recognised.
     """
 
     def __init__(self, kind, input_shape):
@@ -232,6 +247,7 @@ class FeatureScaler:
         self : FeatureScaler
         """
         n_features = X.shape[1]
+        self.single_ = X.dtype == np.float32
         if self.kind is None:
             self.center_, self.scale_ = np.zeros(n_features), np.ones(n_features)
             return self
@@ -272,6 +288,8 @@ class FeatureScaler:
         ndarray of shape (n_rows, *input_shape), float32
             Centred before the cast, so that a large offset costs no precision.
         """
+        if self.single_:
+            X = to_single(X)
         with np.errstate(over="ignore"):
             scaled = np.subtract(X, self.center_, dtype=np.float64)
             scaled /= self.scale_

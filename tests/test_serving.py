@@ -28,12 +28,23 @@ def test_single_rows_in_many_threads(small, cls, table, new_rows):
         assert_array_equal(np.concatenate(results[i :: len(METHODS)]), together)
 
 
-def test_training_rows_in_double_after_single_precision(small, table):
-    """Rows fitted in single precision are known again in double."""
-    single = table.astype(np.float32)
-    detector = small().fit(single)
-    expected = detector.anomaly_score(single)
-    assert_array_equal(detector.anomaly_score(single.astype(np.float64)), expected)
+@pytest.mark.parametrize("fitted", [np.float32, np.float64])
+@pytest.mark.parametrize("cls", DETECTORS)
+def test_training_rows_in_another_precision(small, cls, fitted, table):
+    """Rows of training are known again in single precision, and in double."""
+    detector = small(cls).fit(table.astype(fitted))
+    expected = detector.anomaly_score(table.astype(fitted))
+    for dtype in (np.float32, np.float64):
+        scores = detector.anomaly_score(table.astype(dtype))
+        # A row that was not known would be its own neighbour, at a distance of 0.
+        np.testing.assert_allclose(scores, expected, atol=1e-3)
+
+
+def test_values_beyond_single_precision(small, table):
+    """A detector of float32 rows takes double ones that are far out."""
+    detector = small().fit(table.astype(np.float32))
+    far = np.full((1, 4), 1e300)
+    assert detector.anomaly_score(far)[0] > detector.threshold_
 
 
 @pytest.mark.parametrize("cls", DETECTORS)

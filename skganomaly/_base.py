@@ -43,6 +43,7 @@ from ._scoring import (
     part_magnitudes,
 )
 from ._training import AdversarialNet, DiscriminatorRestart, ProgressBar
+from ._version import __version__
 from .architectures import MLP, ConvNet
 from .thresholds import QuantileThreshold, _fit_threshold
 
@@ -703,6 +704,7 @@ class BaseGANDetector(
         scores = state.pop("_scores")
         state["_score_state"] = {name: s.get_state() for name, s in scores.items()}
         del state["device_"]
+        state["_saved_by"] = __version__
         return state
 
     def __setstate__(self, state):
@@ -710,6 +712,15 @@ class BaseGANDetector(
         state = state.copy()
         weights = state.pop("_weights", None)
         score_state = state.pop("_score_state", None)
+        saved_by = state.pop("_saved_by", __version__)
+        if saved_by != __version__:
+            warnings.warn(
+                f"This {type(self).__name__} was saved by skganomaly {saved_by}, and "
+                f"this is {__version__}. Check that its scores are the same, or fit it "
+                "again.",
+                UserWarning,
+                stacklevel=2,
+            )
         super().__setstate__(state)
         if weights is None:
             return

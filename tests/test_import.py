@@ -104,6 +104,7 @@ ARROWS = {
         "_networks",
         "_scoring",
         "_training",
+        "_version",
         "architectures",
         "thresholds",
     },

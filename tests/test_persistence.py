@@ -15,6 +15,7 @@ from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
+import skganomaly
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
 from skganomaly._training import AdversarialNet
 
@@ -308,6 +309,16 @@ def test_unpickling_warns_of_nothing(small, table):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         pickle.load(io.BytesIO(pickled))
+
+
+def test_another_version_is_named(small, table, monkeypatch):
+    """Who loads what another version saved is told which two they are."""
+    monkeypatch.setattr("skganomaly._base.__version__", "0.0.7")
+    data = pickle.dumps(small(max_steps=2).fit(table))
+    monkeypatch.undo()
+    with pytest.warns(UserWarning, match=rf"0\.0\.7.*{skganomaly.__version__}"):
+        detector = pickle.loads(data)
+    assert np.isfinite(detector.score_samples(table)).all()
 
 
 def test_parameters_changed_after_fit(small, table, new_rows):

@@ -56,7 +56,10 @@ html_math_renderer = "mathml"
 html_theme = "pydata_sphinx_theme"
 html_title = project
 html_copy_source = False
-html_sidebars = {"*": []}  # only folders of pages have pages to list beside
+# The others have pages to list beside them.
+html_sidebars = dict.fromkeys(
+    ["index", "install", "api", "accuracy", "contributing", "changes"], []
+)
 html_theme_options = {
     "logo": {"text": project},
     "navigation_with_keys": False,

@@ -57,9 +57,10 @@ html_theme = "pydata_sphinx_theme"
 html_title = project
 html_copy_source = False
 # The others have pages to list beside them.
-html_sidebars = dict.fromkeys(
-    ["index", "install", "api", "accuracy", "contributing", "changes"], []
-)
+html_sidebars = {
+    page: []
+    for page in ("index", "install", "api", "accuracy", "contributing", "changes")
+}
 html_theme_options = {
     "logo": {"text": project},
     "navigation_with_keys": False,

@@ -1,0 +1,208 @@
+"""Detectors of windows on generated metrics: what they find, and what they promise."""
+
+import time
+
+import numpy as np
+from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.ensemble import IsolationForest
+from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+
+from .. import AutoencoderDetector, GANomalyDetector
+from ..datasets import make_metric_anomalies
+from ..timeseries import SlidingWindow, TimeSeriesDetector, event_scores
+from ._detectors import KNNDistance
+
+_N_TRAIN, _N_NEW = 2000, 4000
+_PERIOD = 100
+_WINDOW = 50
+_RATE = 0.05
+
+
+class SeasonalDistance(OutlierMixin, BaseEstimator):
+    """Distance of a step to the mean of its phase, in standard deviations.
+
+    It looks at no other step and is told the season, so it is what windows have to
+    beat. Columns are the metrics and, last, the phase.
+    """
+
+    def fit(self, X, y=None):
+        values, phase = X[:, :-1], X[:, -1].astype(int)
+        self.means_ = np.array(
+            [values[phase == p].mean(axis=0) for p in range(phase.max() + 1)]
+        )
+        self.scale_ = (values - self.means_[phase]).std(axis=0)
+        return self
+
+    def score_samples(self, X):
+        distance = np.abs(X[:, :-1] - self.means_[X[:, -1].astype(int)]) / self.scale_
+        return -distance.max(axis=1)
+
+
+def _detectors(n_metrics, seed):
+    """Detectors of windows, by name; `input_shape` is that of one window."""
+    shape = (n_metrics, _WINDOW)
+    return {
+        "GANomaly, table": GANomalyDetector(random_state=seed),
+        "GANomaly, convolutions": GANomalyDetector(
+            input_shape=shape, random_state=seed
+        ),
+        "autoencoder, table": AutoencoderDetector(random_state=seed),
+        "autoencoder, convolutions": AutoencoderDetector(
+            input_shape=shape, random_state=seed
+        ),
+        "5 nearest windows": make_pipeline(MinMaxScaler(), KNNDistance()),
+        "isolation forest": IsolationForest(random_state=seed),
+    }
+
+
+def measure_detection(seeds, *, n_metrics=1):
+    """What is found in 4000 steps with 12 anomalies, after 2000 normal ones.
+
+    Parameters
+    ----------
+    seeds : iterable of int
+        Seeds of series and detectors.
+    n_metrics : int, default=1
+        Metrics of a series.
+
+    Yields
+    ------
+    dict
+        "seed", "detector", ROC AUC and average precision by step, "normal flagged",
+        the share of flagged steps in the same series without its anomalies, what
+        :func:`event_scores` has for events, "spikes" found, and CPU "seconds".
+    """
+    for seed in seeds:
+        bunch = make_metric_anomalies(
+            _N_TRAIN + _N_NEW,
+            n_metrics,
+            n_anomalies=12,
+            first_anomaly=_N_TRAIN,
+            period=_PERIOD,
+            random_state=seed,
+        )
+        models = {
+            name: TimeSeriesDetector(detector, window_length=_WINDOW)
+            for name, detector in _detectors(n_metrics, seed).items()
+        }
+        models["distance to the mean season"] = TimeSeriesDetector(
+            SeasonalDistance(), window_length=1
+        )
+        for name, model in models.items():
+            yield {"seed": seed, "detector": name, **_detection(model, bunch)}
+
+
+def measure_windows(seeds, lengths=(10, 25, 50, 100)):
+    """The same for windows of other lengths and other aggregations, by GANomaly.
+
+    Parameters
+    ----------
+    seeds : iterable of int
+        Seeds of series and detectors.
+    lengths : sequence of int
+        Lengths of windows.
+
+    Yields
+    ------
+    dict
+        "seed", "window_length", "aggregation", and as in :func:`measure_detection`.
+    """
+    for seed in seeds:
+        bunch = make_metric_anomalies(
+            _N_TRAIN + _N_NEW,
+            n_anomalies=12,
+            first_anomaly=_N_TRAIN,
+            period=_PERIOD,
+            random_state=seed,
+        )
+        for length in lengths:
+            for aggregation in ("mean", "max", "last"):
+                model = TimeSeriesDetector(
+                    GANomalyDetector(random_state=seed),
+                    window_length=length,
+                    aggregation=aggregation,
+                )
+                kind = {"window_length": length, "aggregation": aggregation}
+                yield {"seed": seed, **kind, **_detection(model, bunch)}
+
+
+def _detection(model, bunch):
+    def rows(metrics):
+        if not isinstance(model.detector, SeasonalDistance):
+            return metrics
+        return np.column_stack([metrics, np.arange(len(metrics)) % _PERIOD])
+
+    start = time.process_time()
+    model.fit(rows(bunch.data)[:_N_TRAIN])
+    scores = model.anomaly_score(rows(bunch.data)[_N_TRAIN:])
+    seconds = time.process_time() - start
+    normal = model.anomaly_score(rows(bunch.originals)[_N_TRAIN:])
+    anomalous, alarms = bunch.target[_N_TRAIN:] == -1, scores > model.threshold_
+    events = event_scores(anomalous, alarms)
+    spikes = bunch.spans[bunch.kinds == "spike"] - _N_TRAIN
+    return {
+        "ROC AUC": roc_auc_score(anomalous, scores),
+        "AP": average_precision_score(anomalous, scores),
+        "normal flagged": np.mean(normal > model.threshold_),
+        "events": events["event_recall"],
+        "spikes": np.mean([alarms[first:stop].any() for first, stop in spikes]),
+        "false alarms": events["false_alarms"],
+        "delay": events["delay"],
+        "seconds": seconds,
+    }
+
+
+def measure_promise(seeds):
+    """Share of 4000 new normal steps flagged where 5 % was promised.
+
+    Thresholds of :class:`TimeSeriesDetector`, and beside them those of a detector that
+    is fitted on windows, all of them, every fifth, or such as do not overlap.
+
+    Parameters
+    ----------
+    seeds : iterable of int
+        Seeds of series and detectors.
+
+    Yields
+    ------
+    dict
+        "seed", "detector", "threshold" and "flagged".
+    """
+    names = ("GANomaly, table", "5 nearest windows", "isolation forest")
+    for seed in seeds:
+        X = make_metric_anomalies(
+            _N_TRAIN + _N_NEW, n_anomalies=0, period=_PERIOD, random_state=seed
+        ).data
+        past, new = X[:_N_TRAIN], X[_N_TRAIN:]
+        windows = SlidingWindow(_WINDOW).fit(past).transform(new)
+        for name in names:
+            detector, flagged = _detectors(1, seed)[name], {}
+            for stride, words in ((1, "all"), (5, "every fifth"), (_WINDOW, "no two")):
+                rows = SlidingWindow(_WINDOW, stride=stride).fit_transform(past)
+                if name == "isolation forest":
+                    # Of its own it promises nothing.
+                    detector.fit(rows)
+                    cut = np.quantile(detector.score_samples(rows), _RATE)
+                    alarms = detector.score_samples(windows) < cut
+                else:
+                    alarms = detector.fit(rows).predict(windows) == -1
+                flagged[f"the detector's, {words} windows"] = alarms.mean()
+            for aggregation in ("last", "mean"):
+                model = TimeSeriesDetector(
+                    detector,
+                    window_length=_WINDOW,
+                    aggregation=aggregation,
+                    false_alarm_rate=_RATE,
+                ).fit(past)
+                flagged[f'blocks in turn, "{aggregation}"'] = np.mean(
+                    model.predict(new) == -1
+                )
+            for threshold, share in flagged.items():
+                yield {
+                    "seed": seed,
+                    "detector": name,
+                    "threshold": threshold,
+                    "flagged": share,
+                }

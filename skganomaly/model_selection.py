@@ -251,8 +251,8 @@ def anomaly_roc_auc(estimator, X, y):
     >>> folds = InlierKFold(3, random_state=0)
     >>> forest = IsolationForest(random_state=0)
     >>> scores = cross_val_score(forest, X, y, cv=folds, scoring=anomaly_roc_auc)
-    >>> scores.shape, scores.min() > 0.8
-    ((3,), np.True_)
+    >>> scores.shape, bool(scores.min() > 0.8)
+    ((3,), True)
     """
     return float(roc_auc_score(*_labels_and_scores(estimator, X, y)))
 

@@ -88,10 +88,11 @@ class _SeriesEstimator(BaseEstimator):
             check_consistent_length(X, groups)
             try:
                 groups = check_array(column_or_1d(groups), ensure_2d=False, dtype=None)
-            except ValueError as error:
+            # AttributeError is what scikit-learn 1.6 makes of pandas.NA.
+            except (AttributeError, ValueError) as error:
                 raise ValueError(
                     "groups must be the name or the number of the series that each "
-                    f"step is of. {error}"
+                    f"step is of, without missing ones. {error}"
                 ) from error
             follows[1:] = groups[1:] == groups[:-1]
         follows[1:] &= ~self._gaps(index, follows[1:], reset)

@@ -130,8 +130,10 @@ def test_distribution_keeps_the_scores_of_the_detector(detector, new_rows):
         EllipticEnvelope(random_state=0),
         LocalOutlierFactor(novelty=True),
         OneClassSVM(nu=0.1),
-        SGDOneClassSVM(nu=0.1),
-        make_pipeline(StandardScaler(), IsolationForest(n_estimators=5)),
+        SGDOneClassSVM(nu=0.5, random_state=0),
+        make_pipeline(
+            StandardScaler(), IsolationForest(n_estimators=5, random_state=0)
+        ),
     ],
     ids=lambda estimator: type(estimator).__name__,
 )

@@ -305,13 +305,13 @@ def _report_metrics(parser, options):
 
     def report(title, rows, by):
         grouped = pandas.DataFrame(rows).drop(columns="seed").groupby(by, sort=False)
-        show(f"{title}: median of {len(seeds)} seeds")
+        show(f"{title}; median of {len(seeds)} seeds")
         show(grouped.median().to_string(float_format="{:.3f}".format) + "\n")
 
     with limit_threads(options.threads):
         for n_metrics in (1, 3):
             rows = measure_detection(seeds, n_metrics=n_metrics)
-            report(f"{n_metrics} metrics", rows, "detector")
+            report(f"Metrics: {n_metrics}", rows, "detector")
         rows = measure_windows(seeds)
         report("GANomaly, 1 metric", rows, ["window_length", "aggregation"])
         # The share varies from series to series.

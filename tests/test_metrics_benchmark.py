@@ -1,0 +1,73 @@
+"""The command that measures detectors of windows on generated metrics."""
+
+import pandas as pd
+import pytest
+from sklearn.ensemble import IsolationForest
+
+from skganomaly.benchmark import KNNDistance, _metrics
+from skganomaly.benchmark._cli import main
+
+
+@pytest.fixture
+def short(monkeypatch, small):
+    """Short series and windows, and detectors that are soon fitted."""
+    sizes = {"_N_TRAIN": 400, "_N_NEW": 900, "_PERIOD": 20, "_WINDOW": 10}
+    for name, value in sizes.items():
+        monkeypatch.setattr(_metrics, name, value)
+    monkeypatch.setattr(
+        _metrics,
+        "_detectors",
+        lambda n_metrics, seed: {
+            "GANomaly, table": small(n_members=1),
+            "5 nearest windows": KNNDistance(),
+            "isolation forest": IsolationForest(n_estimators=5, random_state=seed),
+        },
+    )
+    monkeypatch.setattr(
+        _metrics, "GANomalyDetector", lambda random_state: small(n_members=1)
+    )
+
+
+@pytest.mark.parametrize("n_metrics", [1, 2])
+def test_detection(short, n_metrics):
+    """Neighbours find anomalies, and the share flagged is of a series without any."""
+    rows = pd.DataFrame(_metrics.measure_detection([0, 1], n_metrics=n_metrics))
+    assert len(rows) == 2 * 4
+    found = rows.groupby("detector").mean()
+    assert found.loc["5 nearest windows", "ROC AUC"] > 0.8
+    assert found.loc["distance to the mean season", "spikes"] > 0.8
+    shares = rows[["ROC AUC", "AP", "normal flagged", "events", "spikes"]]
+    assert shares.min(axis=None) >= 0
+    assert shares.max(axis=None) <= 1
+    assert found["normal flagged"].max() < 0.2
+
+
+def test_windows(short):
+    """Each length with each aggregation, on the same series."""
+    rows = list(_metrics.measure_windows([0], lengths=(5, 10)))
+    kinds = [(row["window_length"], row["aggregation"]) for row in rows]
+    assert len(set(kinds)) == len(kinds) == 6
+    assert len({row["ROC AUC"] for row in rows}) > 1
+
+
+def test_promise(short):
+    """Thresholds of windows that do not overlap flag far too many, blocks do not."""
+    rows = pd.DataFrame(_metrics.measure_promise([0, 1, 2]))
+    assert rows["flagged"].between(0, 1).all()
+    mean = rows.groupby(["detector", "threshold"])["flagged"].mean()
+    neighbours = mean["5 nearest windows"]
+    assert neighbours["the detector's, no two windows"] > 0.3
+    assert neighbours['blocks in turn, "last"'] < 0.15
+
+
+def test_command(short, monkeypatch, capsys):
+    """All tables are shown, with their numbers of seeds."""
+    measure = _metrics.measure_windows
+    monkeypatch.setattr(
+        _metrics, "measure_windows", lambda seeds: measure(seeds, lengths=(5,))
+    )
+    assert main(["--metrics", "--seeds", "1"]) == 0
+    shown = capsys.readouterr().out
+    for words in ("Metrics: 1; median of 1 seeds", "ROC AUC", "4 seeds", "blocks in"):
+        assert words in shown
+    assert shown.count("5 nearest windows") > 2

@@ -352,11 +352,14 @@ class BaseGANDetector(
                         f"{self.n_features_in_} values."
                     )
             X = X.reshape(len(X), math.prod(row_shape))
+        dtype = getattr(X, "dtype", None)
+        # Such as the bytes of images, which double precision makes eight times as large.
+        single = isinstance(dtype, np.dtype) and np.can_cast(dtype, np.float32)
         X = validate_data(
             self,
             X,
             reset=reset,
-            dtype=[np.float64, np.float32],
+            dtype=np.float32 if single else [np.float64, np.float32],
             ensure_min_samples=2 if reset else 1,
         )
         if reset:

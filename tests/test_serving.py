@@ -70,3 +70,15 @@ def test_skops(small, cls, params, table, new_rows, tmp_path):
         assert_array_equal(loaded.predict(new_rows), model.predict(new_rows))
         scores = model.score_samples(new_rows)
         assert_array_equal(loaded.score_samples(new_rows), scores)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float16, bool])
+def test_small_types(small, dtype):
+    """What single precision holds exactly takes its memory, and scores as doubles do."""
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 2 if dtype is bool else 200, size=(60, 6)).astype(dtype)
+    detector = small().fit(X)
+    assert detector.scaler_.single_
+    expected = small().fit(X.astype(np.float64)).anomaly_score(X.astype(np.float64))
+    for rows in (X, X.astype(np.float32), X.astype(np.float64)):
+        assert_array_equal(detector.anomaly_score(rows), expected)

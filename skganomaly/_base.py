@@ -353,7 +353,7 @@ class BaseGANDetector(
                     )
             X = X.reshape(len(X), math.prod(row_shape))
         dtype = getattr(X, "dtype", None)
-        # Such as the bytes of images, which double precision makes eight times as large.
+        # The bytes of images, for one, are eight times as large in double precision.
         single = isinstance(dtype, np.dtype) and np.can_cast(dtype, np.float32)
         X = validate_data(
             self,

@@ -74,7 +74,7 @@ def test_skops(small, cls, params, table, new_rows, tmp_path):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float16, bool])
 def test_small_types(small, dtype):
-    """What single precision holds exactly takes its memory, and scores as doubles do."""
+    """What single precision holds exactly is held in it, and scores as doubles do."""
     rng = np.random.default_rng(0)
     X = rng.integers(0, 2 if dtype is bool else 200, size=(60, 6)).astype(dtype)
     detector = small().fit(X)

@@ -68,6 +68,6 @@ def test_command(short, monkeypatch, capsys):
     )
     assert main(["--metrics", "--seeds", "1"]) == 0
     shown = capsys.readouterr().out
-    for words in ("Metrics: 1; median of 1 seeds", "ROC AUC", "4 seeds", "blocks in"):
+    for words in ("Metrics: 1; median of 1 seeds", "ROC AUC", "10 seeds", "blocks in"):
         assert words in shown
     assert shown.count("5 nearest windows") > 2

@@ -362,7 +362,7 @@ class TimeSeriesDetector(
     window_length`` independent ones. The share flagged therefore varies from case to
     case, the more so with "mean" and "max", and rates below ``window_length /
     n_steps`` cannot be resolved. On average over generated metrics with twenty
-    seasons to learn from, a promise of 5 % became 3 to 7 % of new steps, depending on
+    seasons to learn from, a promise of 5 % became 3 to 5 % of new steps, depending on
     the detector. That held-out scores give about the right rate for dependent data as
     well is shown in [1]_, for series whose behaviour does not change.
 

@@ -11,8 +11,10 @@ _SHARED = {
         :class:`~skganomaly.architectures.ConvNet`; "auto" takes the first for plain
         rows and the second for images and windows. "published" is ``ConvNet`` with 64
         base channels, or for plain rows ``MLP`` with batch normalisation and a tanh
-        output. An object with the methods described in
-        :mod:`skganomaly.architectures` builds networks of your own.
+        output. (AnoGAN's ``ConvNet`` has no normalisation in the critic where there is a
+        gradient penalty, and with "conv" it stops halving at eight entries.) An object
+        with the methods described in :mod:`skganomaly.architectures` builds networks
+        of your own.
     input_shape : tuple of int or None, default=None
         Shape of one row, channels first: (n_features,), (channels, length) or
         (channels, height, width). With it, flat rows are images or windows, so that

@@ -11,10 +11,10 @@ _SHARED = {
         :class:`~skganomaly.architectures.ConvNet`; "auto" takes the first for plain
         rows and the second for images and windows. "published" is ``ConvNet`` with 64
         base channels, or for plain rows ``MLP`` with batch normalisation and a tanh
-        output. (AnoGAN's ``ConvNet`` has no normalisation in the critic where there is a
-        gradient penalty, and with "conv" it stops halving at eight entries.) An object
-        with the methods described in :mod:`skganomaly.architectures` builds networks
-        of your own.
+        output. (AnoGAN's ``ConvNet`` has no normalisation in the critic where there
+        is a gradient penalty, and with "conv" it stops halving at eight entries.) An
+        object with the methods described in :mod:`skganomaly.architectures` builds
+        networks of your own.
     input_shape : tuple of int or None, default=None
         Shape of one row, channels first: (n_features,), (channels, length) or
         (channels, height, width). With it, flat rows are images or windows, so that
@@ -35,8 +35,8 @@ _SHARED = {
         otherwise.
     input_noise : float, list of float or "auto", default="auto"
         Standard deviation of Gaussian noise on the rows to be encoded during training,
-        in scaled units, or one for each member in turn. "auto" is (0.1, 0.3, 0.6, 1.0) for
-        plain rows and 0 otherwise.
+        in scaled units, or one for each member in turn. "auto" is (0.1, 0.3, 0.6,
+        1.0) for plain rows and 0 otherwise.
 """,
     "score_parameters": """
     max_references : int, default=6000
@@ -47,8 +47,8 @@ _SHARED = {
         for GANomaly) and ``latent_dim`` otherwise.
     contamination : "auto" or float in (0, 0.5], default="auto"
         A number is the share of the *training* rows that are anomalies: that share of
-        them is flagged, less where scores tie. "auto" believes the training rows to be normal and
-        keeps ``false_alarm_rate`` instead.
+        them is flagged, less where scores tie. "auto" believes the training rows to
+        be normal and keeps ``false_alarm_rate`` instead.
     false_alarm_rate : float in (0, 1), default=0.05
         Share of *unseen normal* rows that the threshold may flag. It is estimated
         from reference scores that training rows would have got if they were new, or

@@ -219,8 +219,9 @@ class AnoGANDetector(BaseGANDetector):
         What the score is made of.
 
         - "local": the distance to the nearest reference rows in the space of the
-          residual :math:`x - G(z)` and the code :math:`z`, relative to what is usual
-          there; for plain rows, with the distance of the row itself beside it;
+          residual :math:`x - G(z)` and the code :math:`z` (of the code alone for
+          images), relative to what is usual there; for plain rows, with the distance
+          of the row itself beside it;
         - "joint": squared Mahalanobis distance of residual, feature differences and
           code together;
         - "published": what the search descends, without its prior;
@@ -229,7 +230,8 @@ class AnoGANDetector(BaseGANDetector):
 
         "auto" is "local".
     max_restarts : int, default=2
-        How often to start again, from another seed, when the generator has collapsed.
+        How often to start again, from another seed, when the generator has collapsed
+        or lost the data. It is not judged before 200 steps.
     {{score_parameters}}
     max_steps : int or "auto", default="auto"
         Batches that generator and critic are trained on. "auto" is 600 for plain rows

@@ -11,8 +11,10 @@ _SHARED = {
         :class:`~skganomaly.architectures.ConvNet`; "auto" takes the first for plain
         rows and the second for images and windows. "published" is ``ConvNet`` with 64
         base channels, or for plain rows ``MLP`` with batch normalisation and a tanh
-        output. An object with the methods described in
-        :mod:`skganomaly.architectures` builds networks of your own.
+        output. (AnoGAN's ``ConvNet`` has no normalisation in the critic where there
+        is a gradient penalty, and with "conv" it stops halving at eight entries.) An
+        object with the methods described in :mod:`skganomaly.architectures` builds
+        networks of your own.
     input_shape : tuple of int or None, default=None
         Shape of one row, channels first: (n_features,), (channels, length) or
         (channels, height, width). With it, flat rows are images or windows, so that
@@ -20,32 +22,33 @@ _SHARED = {
         three-dimensional `X` is then read as grey images (n, height, width).
     latent_dim : int or "auto", default="auto"
         Width of the latent code. "auto" is the number of features, at most 256, for
-        plain rows, and 100 for images and windows.
+        plain rows, and 100 (AnoGAN: 64) for images and windows.
     scaler : {"auto", "minmax", "standard", "channel"} or None, default="auto"
         Scaling learned from the training rows. "minmax" divides each column by its
         range, then all columns by one factor; "standard" divides each by its standard
         deviation; "channel" maps each channel (of plain rows, each column) to
         [-1, 1]; None leaves the values as they are. "auto" is "minmax" for plain rows
-        and "channel" otherwise. Scaled values are clipped at 1e5.
+        and "channel" otherwise. Scaled values are clipped at 1e5, with None at 1e15.
     n_members : int or "auto", default="auto"
         Networks trained side by side as one batched network, whose scores are
         averaged against the luck of a single seed. "auto" is 4 for plain rows and 2
         otherwise.
     input_noise : float, list of float or "auto", default="auto"
         Standard deviation of Gaussian noise on the rows to be encoded during training,
-        in scaled units, or one for each member. "auto" is (0.1, 0.3, 0.6, 1.0) for
-        plain rows and 0 otherwise.
+        in scaled units, or one for each member in turn. "auto" is (0.1, 0.3, 0.6,
+        1.0) for plain rows and 0 otherwise.
 """,
     "score_parameters": """
     max_references : int, default=6000
-        Number of training rows, drawn at random, that scores are relative to. It
-        bounds the time to score a row and the memory of "local", about
+        Most training rows, drawn at random, that scores are relative to. It bounds
+        the time to score a row and the memory of "local", about
         ``4 * (n_features + n_members * width)`` bytes a reference, where `width` is
-        ``n_features + 2 * latent_dim`` for plain rows and ``latent_dim`` otherwise.
+        ``n_features + 2 * latent_dim`` for plain rows (``n_features + latent_dim`` but
+        for GANomaly) and ``latent_dim`` otherwise.
     contamination : "auto" or float in (0, 0.5], default="auto"
-        A number is the share of the *training* rows that are anomalies: exactly that
-        share of them is flagged. "auto" believes the training rows to be normal and
-        keeps ``false_alarm_rate`` instead.
+        A number is the share of the *training* rows that are anomalies: that share of
+        them is flagged, less where scores tie. "auto" believes the training rows to
+        be normal and keeps ``false_alarm_rate`` instead.
     false_alarm_rate : float in (0, 1), default=0.05
         Share of *unseen normal* rows that the threshold may flag. It is estimated
         from reference scores that training rows would have got if they were new, or

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ._data import draw_seed, row_keys
 from ._scoring import LocalScore
-from .thresholds import _fit_threshold, p_values
+from .thresholds import _check_rate, _fit_threshold, p_values
 
 __all__ = ["InferenceMixin"]
 
@@ -217,6 +217,7 @@ class InferenceMixin:
         if not self.n_held_out_:
             self._check_held_out(threshold)
         rate = self.false_alarm_rate if false_alarm_rate is None else false_alarm_rate
+        _check_rate(rate, "false_alarm_rate")
         rule = _fit_threshold(threshold, self.reference_scores_, rate=rate)
         self.threshold_rule_ = rule
         self.offset_ = -float(rule.threshold_)

@@ -516,6 +516,15 @@ def _resolve_threshold(threshold, *, rate):
     )
 
 
+def _check_rate(rate, name):
+    """Refuse a share that is not strictly between 0 and 1."""
+    if not (isinstance(rate, Real) and 0 < rate < 1):
+        raise ValueError(
+            f"{name}={rate!r} must be a number strictly between 0 and 1, such as 0.01 "
+            "for one false alarm in a hundred normal rows."
+        )
+
+
 def _fit_threshold(threshold, scores, *, rate):
     """Resolve `threshold` and fit it to `scores` of shape (n_references,).
 

@@ -27,7 +27,7 @@ from ._compat import (
     _fit_context,
 )
 from ._events import event_scores
-from .thresholds import _fit_threshold
+from .thresholds import _check_rate, _fit_threshold
 
 __all__ = ["SlidingWindow", "TimeSeriesDetector", "event_scores"]
 
@@ -288,7 +288,8 @@ class TimeSeriesDetector(
     ----------
     detector : object
         Detector of rows with ``fit`` and ``score_samples`` (higher is more normal),
-        such as :class:`~skganomaly.GANomalyDetector` or scikit-learn's. It is cloned.
+        such as :class:`~skganomaly.GANomalyDetector` or scikit-learn's; PyOD's come
+        by way of :func:`~skganomaly.from_pyod`. It is cloned.
         A window is a flat row, the first metric's steps first; to convolve over the
         steps, give it ``input_shape=(n_metrics, window_length)``.
     window_length : int
@@ -607,6 +608,7 @@ class TimeSeriesDetector(
         """
         check_is_fitted(self, "reference_scores_")
         rate = self.false_alarm_rate if false_alarm_rate is None else false_alarm_rate
+        _check_rate(rate, "false_alarm_rate")
         rule = _fit_threshold(threshold, self.reference_scores_, rate=rate)
         self.threshold_rule_ = rule
         self.offset_ = -float(rule.threshold_)
@@ -640,8 +642,9 @@ def _starts(whole, follows, length, stride=1):
     if not len(starts):
         raise ValueError(
             f"No window of {length} steps fits: {np.sum(whole)} of {len(whole)} steps "
-            "are to be used, and too few of them follow one another. Use shorter "
-            "windows, more steps, or fewer blocks (n_blocks)."
+            "are to be used, and too few of them follow one another in one series. "
+            "Pass more steps, each series in one piece and sorted by time, or fit with "
+            "shorter windows or with fewer blocks (n_blocks)."
         )
     pieces = np.split(starts, np.flatnonzero(np.diff(starts) > 1) + 1)
     kept = [np.union1d(piece[::stride], piece[-1:]) for piece in pieces]

@@ -257,7 +257,9 @@ def test_set_threshold(small, table, monkeypatch):
     [
         ({"threshold": "otsu"}, "threshold must be"),
         ({"threshold": np.nan}, "finite"),
-        ({"false_alarm_rate": 2.0}, "rate"),
+        ({"false_alarm_rate": 2.0}, "false_alarm_rate=2.0"),
+        ({"false_alarm_rate": 0}, "strictly between 0 and 1"),
+        ({"threshold": "max", "false_alarm_rate": np.nan}, "false_alarm_rate=nan"),
         ({"threshold": "tail", "false_alarm_rate": 0.5}, "tail_fraction"),
         ({"threshold": "conformal", "false_alarm_rate": 1e-4}, "at least 9999"),
     ],

@@ -408,6 +408,8 @@ def test_thresholds_of_steps(metrics):
         0.5, abs=0.01
     )
     assert_array_equal(detector.predict(metrics) == -1, scores > detector.threshold_)
+    with pytest.raises(ValueError, match="false_alarm_rate=2"):
+        detector.set_threshold("max", false_alarm_rate=2)
 
 
 def test_our_detectors_take_part(small, metrics):

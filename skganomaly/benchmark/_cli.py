@@ -24,7 +24,7 @@ from ._report import (
     summarize,
 )
 
-# The quick suite must end within three minutes on two cores; networks on images cost
+# The quick suite must end within four minutes on two cores; networks on images cost
 # most, hence one set of images.
 _QUICK_DATASETS = (
     "breast-cancer",
@@ -124,7 +124,7 @@ def _parser():
         default=None,
         help=(
             "quick: six bundled and generated data sets (wine and iris for "
-            f"leave-one-class-out), {_QUICK_SEEDS} seeds, about three minutes; full: "
+            f"leave-one-class-out), {_QUICK_SEEDS} seeds, two to four minutes; full: "
             f"all of them, {_FULL_SEEDS} seeds (default: quick, with --data full)"
         ),
     )

@@ -288,7 +288,7 @@ class FeatureScaler:
         ndarray of shape (n_rows, *input_shape), float32
             Centred before the cast, so that a large offset costs no precision.
         """
-        if self.single_:
+        if self.single_ and X.dtype != np.float32:
             X = to_single(X)
         with np.errstate(over="ignore"):
             scaled = np.subtract(X, self.center_, dtype=np.float64)

@@ -31,6 +31,7 @@ from ._data import (
     row_keys,
     to_single,
 )
+from ._decisions import forget
 from ._fit_tasks import FitTasks
 from ._health import HealthRecord, last_losses
 from ._inference import InferenceMixin
@@ -293,19 +294,13 @@ class BaseGANDetector(
             If training was interrupted from the keyboard. The detector is then
             fitted on the steps that were done.
         """
-        self._reset()
+        forget(self, self._private_state)
         try:
             self._fit(X, y)
         except BaseException:
-            self._reset()
+            forget(self, self._private_state)
             raise
         return self
-
-    def _reset(self):
-        """Forget everything that was learned."""
-        for name in list(vars(self)):
-            if name.endswith("_") or name in self._private_state:
-                delattr(self, name)
 
     def _fit(self, X, y):
         given = X

@@ -10,18 +10,15 @@ from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
 from ._data import draw_seed, row_keys
+from ._decisions import DecisionMixin
 from ._scoring import LocalScore
-from .thresholds import _check_rate, _fit_threshold, p_values
+from .thresholds import p_values
 
 __all__ = ["InferenceMixin"]
 
 
-class InferenceMixin:
-    """Methods of a fitted detector.
-
-    The sign conventions meet here: ``anomaly_score`` is higher for more anomalous
-    rows, as in the papers; ``score_samples`` is its negative, as in scikit-learn.
-    """
+class InferenceMixin(DecisionMixin):
+    """Methods of a fitted detector."""
 
     # Rows that are scored at once; see _chunks.
     _chunk_rows = {"rows": 256, "maps": 64}
@@ -104,21 +101,6 @@ class InferenceMixin:
             )
         return self._anomaly_scores(self._validate(X, reset=False), part or "score")
 
-    def score_samples(self, X):
-        """Scores in scikit-learn's direction, lower for more anomalous.
-
-        Parameters
-        ----------
-        X : array-like of the shape that ``fit`` saw
-            Rows to score.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            ``-anomaly_score(X)``.
-        """
-        return -self.anomaly_score(X)
-
     def score(self, X, y=None):
         """Mean of :meth:`score_samples`, as density estimators of scikit-learn have it.
 
@@ -141,37 +123,6 @@ class InferenceMixin:
         """
         return float(self.score_samples(X).mean())
 
-    def decision_function(self, X):
-        """Scores shifted so that anomalies are negative.
-
-        Parameters
-        ----------
-        X : array-like of the shape that ``fit`` saw
-            Rows to score.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            ``score_samples(X) - offset_``.
-        """
-        return self.score_samples(X) - self.offset_
-
-    def predict(self, X):
-        """Tell normal rows from anomalies.
-
-        Parameters
-        ----------
-        X : array-like of the shape that ``fit`` saw
-            Rows to judge.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,), int
-            1 for normal rows and -1 for anomalies, whose decision function is
-            negative.
-        """
-        return np.where(self.decision_function(X) < 0, -1, 1)
-
     def p_values(self, X):
         """Conformal p-values: how usual a row's score is among normal rows.
 
@@ -189,12 +140,6 @@ class InferenceMixin:
         """
         scores = self.anomaly_score(X)
         return p_values(self.reference_scores_, scores)
-
-    @property
-    def threshold_(self):
-        """The cut in the units of :meth:`anomaly_score`, ``-offset_``."""
-        check_is_fitted(self)
-        return -self.offset_
 
     def set_threshold(self, threshold="auto", *, false_alarm_rate=None):
         """Set another threshold without training again.
@@ -216,12 +161,7 @@ class InferenceMixin:
         check_is_fitted(self)
         if not self.n_held_out_:
             self._check_held_out(threshold)
-        rate = self.false_alarm_rate if false_alarm_rate is None else false_alarm_rate
-        _check_rate(rate, "false_alarm_rate")
-        rule = _fit_threshold(threshold, self.reference_scores_, rate=rate)
-        self.threshold_rule_ = rule
-        self.offset_ = -float(rule.threshold_)
-        return self
+        return self._cut(threshold, false_alarm_rate)
 
     def _check_held_out(self, threshold):
         """Refuse a rule that needs held-out rows where there are none."""

@@ -16,10 +16,11 @@ from numbers import Real
 import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin, clone, is_outlier_detector
 from sklearn.exceptions import NotFittedError
-from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._compat import HasMethods, _fit_context
+from ._decisions import DecisionMixin, forget
+from ._directions import detector_inside
 from .thresholds import _cut_from_labels
 
 try:
@@ -126,7 +127,7 @@ def as_pyod(detector, *, X_train=None, contamination=None):
             "contamination must be a number in (0, 0.5], a thresholder such as those "
             f"of pyod.models.thresholds, or None; got {contamination!r}."
         )
-    last = _last_step(detector)
+    last = detector_inside(detector)
     own = getattr(last, "contamination", None)
     default = float(own) if isinstance(own, Real) else _PYOD_CONTAMINATION
     try:
@@ -223,22 +224,6 @@ def _check_instance(detector):
         )
 
 
-def _last_step(detector):
-    """The detector inside pipelines and fitted searches."""
-    if isinstance(detector, Pipeline):
-        return _last_step(detector.steps[-1][1])
-    if hasattr(detector, "best_estimator_"):
-        return _last_step(detector.best_estimator_)
-    return detector
-
-
-def _forget(detector):
-    """Take away what was learned, so that a failed fit leaves nothing half done."""
-    for name in list(vars(detector)):
-        if name.endswith("_"):
-            delattr(detector, name)
-
-
 if BaseDetector is not None:
 
     class PyODDetector(BaseDetector):
@@ -288,13 +273,13 @@ if BaseDetector is not None:
             self : object
                 The fitted detector.
             """
-            _forget(self)
+            forget(self)
             try:
                 self._set_n_classes(y)
                 detector = clone(self.detector).fit(X, y)
                 return self._adopt(detector, -detector.score_samples(X))
             except BaseException:
-                _forget(self)
+                forget(self)
                 raise
 
         def decision_function(self, X):
@@ -326,7 +311,7 @@ if BaseDetector is not None:
             return self
 
 
-class SklearnDetector(OutlierMixin, BaseEstimator):
+class SklearnDetector(DecisionMixin, OutlierMixin, BaseEstimator):
     """A PyOD detector with scikit-learn's directions.
 
     Made by :func:`from_pyod`, which describes it.
@@ -371,7 +356,7 @@ class SklearnDetector(OutlierMixin, BaseEstimator):
         self : object
             The fitted detector.
         """
-        _forget(self)
+        forget(self)
         try:
             X = validate_data(
                 self, X, dtype=[np.float64, np.float32], ensure_min_samples=2
@@ -380,7 +365,7 @@ class SklearnDetector(OutlierMixin, BaseEstimator):
             detector.fit(X)
             return self._adopt(detector)
         except BaseException:
-            _forget(self)
+            forget(self)
             raise
 
     def _adopt(self, detector):
@@ -420,54 +405,3 @@ class SklearnDetector(OutlierMixin, BaseEstimator):
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         scores = self.detector_.decision_function(X)
         return np.asarray(scores, dtype=np.float64).reshape(len(X))
-
-    def score_samples(self, X):
-        """Return scores in scikit-learn's direction, lower for more anomalous.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows to score.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            ``-anomaly_score(X)``.
-        """
-        return -self.anomaly_score(X)
-
-    def decision_function(self, X):
-        """Return scores shifted so that anomalies are negative.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows to score.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            ``score_samples(X) - offset_``.
-        """
-        return self.score_samples(X) - self.offset_
-
-    def predict(self, X):
-        """Tell normal rows from anomalies.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows to judge.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,), int
-            1 for normal rows and -1 for anomalies.
-        """
-        return np.where(self.decision_function(X) < 0, -1, 1)
-
-    @property
-    def threshold_(self):
-        """The cut in the units of :meth:`anomaly_score`, ``-offset_``."""
-        check_is_fitted(self)
-        return -self.offset_

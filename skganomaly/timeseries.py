@@ -26,8 +26,8 @@ from ._compat import (
     StrOptions,
     _fit_context,
 )
+from ._decisions import DecisionMixin, forget
 from ._events import event_scores
-from .thresholds import _check_rate, _fit_threshold
 
 __all__ = ["SlidingWindow", "TimeSeriesDetector", "event_scores"]
 
@@ -43,12 +43,6 @@ class _SeriesEstimator(BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = self.missing == "drop"
         return tags
-
-    def _reset(self):
-        """Forget everything that was learned."""
-        for name in list(vars(self)):
-            if name.endswith("_"):
-                delattr(self, name)
 
     def _read(self, X, *, reset, groups=None):
         """Check a series; return it with which steps are whole and which follow on.
@@ -217,11 +211,11 @@ class SlidingWindow(TransformerMixin, _SeriesEstimator):
         self : object
             The fitted transformer.
         """
-        self._reset()
+        forget(self)
         try:
             self._starts(*self._read(X, reset=True))
         except BaseException:
-            self._reset()
+            forget(self)
             raise
         return self
 
@@ -280,7 +274,11 @@ class SlidingWindow(TransformerMixin, _SeriesEstimator):
 
 
 class TimeSeriesDetector(
-    MetaEstimatorMixin, CallbackSupportMixin, OutlierMixin, _SeriesEstimator
+    MetaEstimatorMixin,
+    CallbackSupportMixin,
+    DecisionMixin,
+    OutlierMixin,
+    _SeriesEstimator,
 ):
     """One score and one alarm per time step, from a detector of windows.
 
@@ -449,11 +447,11 @@ class TimeSeriesDetector(
             if there are too few steps in a row for a window. The detector is then left
             unfitted.
         """
-        self._reset()
+        forget(self)
         try:
             return self._fit(X, y, groups)
         except BaseException:
-            self._reset()
+            forget(self)
             raise
 
     def _fit(self, X, y, groups):
@@ -535,36 +533,6 @@ class TimeSeriesDetector(
         scores = -np.asarray(self.detector_.score_samples(windows), dtype=np.float64)
         return self._aggregate(scores, starts, len(X))[0]
 
-    def score_samples(self, X):
-        """Scores in scikit-learn's direction, lower for more anomalous.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_steps,) or (n_steps, n_metrics)
-            A series.
-
-        Returns
-        -------
-        ndarray of shape (n_steps,)
-            ``-anomaly_score(X)``.
-        """
-        return -self.anomaly_score(X)
-
-    def decision_function(self, X):
-        """Scores shifted so that anomalies are negative.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_steps,) or (n_steps, n_metrics)
-            A series.
-
-        Returns
-        -------
-        ndarray of shape (n_steps,)
-            ``score_samples(X) - offset_``.
-        """
-        return self.score_samples(X) - self.offset_
-
     def predict(self, X):
         """Tell normal steps from anomalies.
 
@@ -584,12 +552,6 @@ class TimeSeriesDetector(
         labels[np.isnan(decisions)] = 0
         return labels
 
-    @property
-    def threshold_(self):
-        """The cut in the units of :meth:`anomaly_score`, ``-offset_``."""
-        check_is_fitted(self)
-        return -self.offset_
-
     def set_threshold(self, threshold="auto", *, false_alarm_rate=None):
         """Set another threshold without training again.
 
@@ -607,12 +569,7 @@ class TimeSeriesDetector(
             With new ``threshold_rule_`` and ``offset_``.
         """
         check_is_fitted(self, "reference_scores_")
-        rate = self.false_alarm_rate if false_alarm_rate is None else false_alarm_rate
-        _check_rate(rate, "false_alarm_rate")
-        rule = _fit_threshold(threshold, self.reference_scores_, rate=rate)
-        self.threshold_rule_ = rule
-        self.offset_ = -float(rule.threshold_)
-        return self
+        return self._cut(threshold, false_alarm_rate)
 
 
 def _blocks(n_steps, groups, n_blocks):

@@ -92,12 +92,14 @@ ARROWS = {
     "_data": set(),
     "thresholds": {"_compat"},
     "model_selection": {"_directions"},
-    "timeseries": {"_compat", "_events", "thresholds"},
+    "_decisions": {"thresholds"},
+    "timeseries": {"_compat", "_decisions", "_events"},
     "architectures": {"_compat", "_networks"},
-    "_inference": {"_data", "_scoring", "thresholds"},
+    "_inference": {"_data", "_decisions", "_scoring", "thresholds"},
     "_base": {
         "_compat",
         "_data",
+        "_decisions",
         "_fit_tasks",
         "_health",
         "_inference",
@@ -128,7 +130,7 @@ ARROWS = {
         "architectures",
     },
     "_autoencoder": {"_base", "_compat", "_docstrings", "_losses"},
-    "interop": {"_compat", "thresholds"},
+    "interop": {"_compat", "_decisions", "_directions", "thresholds"},
     "__init__": {"_anogan", "_autoencoder", "_ganomaly", "_version", "interop"},
 }
 # What a module may know outside the standard library and NumPy.
@@ -145,6 +147,7 @@ KNOWLEDGE = {
     "_directions": {"sklearn"},
     "model_selection": {"sklearn"},
     "thresholds": {"scipy", "sklearn"},
+    "_decisions": {"sklearn"},
     "timeseries": {"sklearn"},
     "_events": {"sklearn"},
     "architectures": {"sklearn", "torch"},
@@ -184,7 +187,7 @@ def test_the_library_does_not_know_its_tools(package):
     if package == "plotting":
         for path in (PACKAGE / package).rglob("*.py"):
             others, ours = _imports(path)
-            tools = ("plotting", "model_selection")
+            tools = ("plotting", "model_selection", "_directions")
             assert all(name.startswith(tools) for name in ours)
             foreign = others - set(sys.stdlib_module_names)
             assert foreign <= {"matplotlib", "numpy", "sklearn"}

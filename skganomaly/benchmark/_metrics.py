@@ -57,6 +57,17 @@ def _detectors(n_metrics, seed):
     }
 
 
+def _draw(seed, n_metrics=1, n_anomalies=12):
+    return make_metric_anomalies(
+        _N_TRAIN + _N_NEW,
+        n_metrics,
+        n_anomalies=n_anomalies,
+        first_anomaly=_N_TRAIN,
+        period=_PERIOD,
+        random_state=seed,
+    )
+
+
 def measure_detection(seeds, *, n_metrics=1):
     """What is found in 4000 steps with 12 anomalies, after 2000 normal ones.
 
@@ -75,14 +86,7 @@ def measure_detection(seeds, *, n_metrics=1):
         :func:`event_scores` has for events, "spikes" found, and CPU "seconds".
     """
     for seed in seeds:
-        bunch = make_metric_anomalies(
-            _N_TRAIN + _N_NEW,
-            n_metrics,
-            n_anomalies=12,
-            first_anomaly=_N_TRAIN,
-            period=_PERIOD,
-            random_state=seed,
-        )
+        bunch = _draw(seed, n_metrics)
         models = {
             name: TimeSeriesDetector(detector, window_length=_WINDOW)
             for name, detector in _detectors(n_metrics, seed).items()
@@ -110,13 +114,7 @@ def measure_windows(seeds, lengths=(10, 25, 50, 100)):
         "seed", "window_length", "aggregation", and as in :func:`measure_detection`.
     """
     for seed in seeds:
-        bunch = make_metric_anomalies(
-            _N_TRAIN + _N_NEW,
-            n_anomalies=12,
-            first_anomaly=_N_TRAIN,
-            period=_PERIOD,
-            random_state=seed,
-        )
+        bunch = _draw(seed)
         for length in lengths:
             for aggregation in ("mean", "max", "last"):
                 model = TimeSeriesDetector(
@@ -172,9 +170,7 @@ def measure_promise(seeds):
     """
     names = ("GANomaly, table", "5 nearest windows", "isolation forest")
     for seed in seeds:
-        X = make_metric_anomalies(
-            _N_TRAIN + _N_NEW, n_anomalies=0, period=_PERIOD, random_state=seed
-        ).data
+        X = _draw(seed, n_anomalies=0).data
         past, new = X[:_N_TRAIN], X[_N_TRAIN:]
         windows = SlidingWindow(_WINDOW).fit(past).transform(new)
         for name in names:

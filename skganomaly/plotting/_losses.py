@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from .._directions import detector_inside
 from ._drawing import LINE_COLORS, LINE_STYLES, import_pyplot, one_axes, strip
-from ._reading import check_has, is_number, last_step
+from ._reading import check_has, is_number
 
 # Entries of a history that are not losses. The last is the sum of all of them, those of
 # adversaries included, and says little where they are known one by one.
@@ -76,7 +77,7 @@ class LossCurveDisplay:
             If a name is not in the history.
         """
         import_pyplot(f"{cls.__name__}.from_estimator")
-        detector = last_step(estimator)
+        detector = detector_inside(estimator)
         check_has(detector, "history_", cls.__name__)
         history = detector.history_
         known = [

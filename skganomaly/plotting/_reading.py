@@ -8,12 +8,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
+from .._directions import detector_inside
+
 _NUMBER_THEM = "Pass time=np.arange(len(y_score)) to number the rows instead."
-
-
-def last_step(estimator):
-    """Return the detector inside pipelines and searches."""
-    return rows_at_last_step(estimator, None)[0]
 
 
 def rows_at_last_step(estimator, X):
@@ -24,7 +21,7 @@ def rows_at_last_step(estimator, X):
         elif isinstance(estimator, FrozenEstimator):
             estimator = estimator.estimator
         elif isinstance(estimator, Pipeline):
-            if X is not None and len(estimator) > 1:
+            if len(estimator) > 1:
                 X = estimator[:-1].transform(X)
             estimator = estimator[-1]
         else:
@@ -33,7 +30,7 @@ def rows_at_last_step(estimator, X):
 
 def names_of_features(estimator):
     """Names of the columns that the detector sees, or None."""
-    names = getattr(last_step(estimator), "feature_names_in_", None)
+    names = getattr(detector_inside(estimator), "feature_names_in_", None)
     estimator = getattr(estimator, "best_estimator_", estimator)
     if names is None and isinstance(estimator, Pipeline) and len(estimator) > 1:
         try:
@@ -46,7 +43,7 @@ def names_of_features(estimator):
 
 def anomaly_scores(estimator, X):
     """Scores of rows, higher for more anomalous, and the threshold in their units."""
-    detector = last_step(estimator)
+    detector = detector_inside(estimator)
     # A detector of PyOD calls itself an outlier detector, with the opposite sign.
     if hasattr(detector, "decision_scores_"):
         scores, threshold = estimator.decision_function(X), detector.threshold_

@@ -3,6 +3,7 @@
 import numpy as np
 from sklearn.utils import check_consistent_length
 
+from .._directions import detector_inside
 from ..model_selection import check_anomaly_labels
 from ._drawing import (
     BLUE,
@@ -13,7 +14,7 @@ from ._drawing import (
     one_axes,
     strip,
 )
-from ._reading import anomaly_scores, check_scores, last_step
+from ._reading import anomaly_scores, check_scores
 
 
 class ScoreDistributionDisplay:
@@ -105,7 +106,9 @@ class ScoreDistributionDisplay:
             y,
             scores,
             threshold=threshold,
-            reference_scores=getattr(last_step(estimator), "reference_scores_", None),
+            reference_scores=getattr(
+                detector_inside(estimator), "reference_scores_", None
+            ),
             bins=bins,
             xscale=xscale,
             ax=ax,

@@ -10,6 +10,7 @@ from ._compat import Interval, StrOptions
 from ._docstrings import share_docs
 from ._health import certainty, compare_samples, generator_failure
 from ._latent_search import CandidateCodes, LatentSearch
+from ._local_score import LocalScore
 from ._losses import (
     discriminator_cross_entropy,
     generator_cross_entropy,
@@ -18,7 +19,7 @@ from ._losses import (
     wasserstein_estimate,
 )
 from ._networks import _BATCH_NORMS
-from ._scoring import LocalScore, WeightedScore
+from ._scoring import WeightedScore
 from .architectures import ConvNet
 
 __all__ = ["AnoGANDetector"]
@@ -588,7 +589,7 @@ class AnoGANDetector(BaseGANDetector):
 
     # Training.
 
-    def _train(self, X, generator):
+    def _train(self, X, groups, generator):
         if self.search == "nearest" and self.n_starts > self.n_candidates:
             raise ValueError(
                 f"n_starts={self.n_starts!r} is more than n_candidates="
@@ -611,12 +612,12 @@ class AnoGANDetector(BaseGANDetector):
         }
         self._train_gan(X, generator)
         if self.search == "encoder":
-            self._train_encoder(X, generator)
+            self._train_encoder(X, groups, generator)
 
     def _default_search_steps(self):
         return {"encoder": 0, "gradient": 200, "nearest": 25}[self.search]
 
-    def _snapshot(self, X, X_train, X_held_out, net):
+    def _snapshot(self, *rows_and_net):
         # Before the last training there are networks that have not been trained.
         return None
 
@@ -674,7 +675,7 @@ class AnoGANDetector(BaseGANDetector):
         del self._samples, self._failure
         return list(filter(None, problems))
 
-    def _train_encoder(self, X, generator):
+    def _train_encoder(self, X, groups, generator):
         networks = self.net_.networks
         networks["encoder"].requires_grad_(True)
         net = self._new_net(
@@ -685,7 +686,7 @@ class AnoGANDetector(BaseGANDetector):
                 self.encoder_feature_weight,
             ),
             len(X),
-            self._resolve_encoder_steps(len(X)),
+            self._resolve_encoder_steps(groups.n_groups),
             generator,
             lr=self.encoder_learning_rate,
             noise=self._noise_scale(),

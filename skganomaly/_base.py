@@ -28,21 +28,19 @@ from ._data import (
     draw_seed,
     resolve_device,
     resolve_input_shape,
+    row_blocks,
     row_keys,
     to_single,
 )
 from ._decisions import forget
 from ._fit_tasks import FitTasks
+from ._groups import group_rows, one_score_a_group
 from ._health import HealthRecord, last_losses
 from ._inference import InferenceMixin
+from ._local_score import LocalScore
+from ._near_copies import find_near_copies
 from ._networks import build_members
-from ._scoring import (
-    CodeDistribution,
-    JointScore,
-    LocalScore,
-    PartScore,
-    part_magnitudes,
-)
+from ._scoring import CodeDistribution, JointScore, PartScore, part_magnitudes
 from ._training import AdversarialNet, DiscriminatorRestart, ProgressBar
 from ._version import __version__
 from .architectures import MLP, ConvNet
@@ -262,7 +260,7 @@ class BaseGANDetector(
     # Fitting.
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, *, groups=None):
         """Train on rows believed to be normal, and set the threshold.
 
         Parameters
@@ -273,6 +271,13 @@ class BaseGANDetector(
             windows as flat rows.
         y : None
             Ignored; present for API consistency.
+        groups : array-like of shape (n_samples,) or None, default=None
+            Which rows belong together, such as shots of one part or visits of one
+            patient, as numbers or names. New rows are of groups that are not here, so
+            a row is scored without the rows of its group, groups are held out whole,
+            and the threshold counts groups. Copies of a row are one group without
+            being named; see :ref:`the user guide <repeated-rows>` for where equal rows
+            are not copies.
 
         Returns
         -------
@@ -283,8 +288,8 @@ class BaseGANDetector(
         ------
         ValueError
             If ``X`` has missing or infinite values, fewer than two rows, or a shape
-            that contradicts ``input_shape``; if there are too few rows for the
-            threshold rule.
+            that contradicts ``input_shape``; if ``groups`` does not fit ``X`` or has
+            only one; if there are too few rows for the threshold rule.
         FloatingPointError
             If training diverged. The detector is then left unfitted.
 
@@ -293,23 +298,31 @@ class BaseGANDetector(
         ConvergenceWarning
             If training was interrupted from the keyboard. The detector is then
             fitted on the steps that were done.
+        UserWarning
+            If rows are nearer to each other than independent ones are, so that more
+            new rows will be flagged than promised; pass ``groups`` then.
         """
         forget(self, self._private_state)
         try:
-            self._fit(X, y)
+            self._fit(X, y, groups)
         except BaseException:
             forget(self, self._private_state)
             raise
         return self
 
-    def _fit(self, X, y):
+    def _fit(self, X, y, named):
         given = X
         X = self._validate(X, reset=True)
         self.device_ = resolve_device(self.device)
         self._resolve_architecture()
         generator = torch.Generator().manual_seed(draw_seed(self.random_state))
 
-        X_train, X_held_out = self._hold_out(X, generator)
+        groups = group_rows(X, named, one_unit=self._kind == "maps")
+        seen, held_out = self._hold_out(groups, generator)
+        X_train, X_held_out = X, None
+        if len(held_out):
+            X_train, X_held_out = X[seen], X[held_out]
+        seen, held_out = groups.take(seen), groups.take(held_out)
         self.scaler_ = FeatureScaler(self._auto("scaler"), self.input_shape_)
         self.scaler_.fit(X_train)
         self._tasks = FitTasks(
@@ -317,10 +330,10 @@ class BaseGANDetector(
             given,
             y,
             n_trainings=self._n_trainings,
-            snapshot=partial(self._snapshot, X, X_train, X_held_out),
+            snapshot=partial(self._snapshot, X, X_train, seen, X_held_out, held_out),
         )
-        self._train(X_train, generator)
-        self._report(self._fit_scores(X_train, X_held_out, generator))
+        self._train(X_train, seen, generator)
+        self._report(*self._fit_scores(X_train, seen, X_held_out, held_out, generator))
         self._fit_threshold(X)
         self._tasks.end()
         del self._tasks
@@ -403,23 +416,30 @@ class BaseGANDetector(
         twenty_passes = round(20 * n_rows / min(self.batch_size, n_rows))
         return int(np.clip(twenty_passes, 50, self._max_steps[self._kind]))
 
-    def _hold_out(self, X, generator):
-        """Training rows and, if any are asked for, held-out rows."""
+    def _hold_out(self, groups, generator):
+        """Positions of training rows and of held-out rows, of which there may be none.
+
+        They increase, so that rows of a memory map are read in one sweep.
+        """
         self.n_held_out_ = 0
         if not self.validation_fraction:
             self._check_held_out(self.threshold)
-            return X, None
-        n_held_out = max(1, round(self.validation_fraction * len(X)))
-        if len(X) - n_held_out < 2:
+            return np.arange(len(groups)), np.empty(0, dtype=int)
+        n_groups = groups.n_groups
+        n_held_out = max(1, round(self.validation_fraction * n_groups))
+        if n_groups - n_held_out < 2:
+            kind = "rows" if n_groups == len(groups) else "groups of rows"
             raise ValueError(
-                f"validation_fraction={self.validation_fraction:g} of {len(X)} rows "
-                f"leaves {len(X) - n_held_out} for training, and at least 2 are "
-                "needed. Lower it or pass more rows."
+                f"validation_fraction={self.validation_fraction:g} of {n_groups} "
+                f"{kind} leaves {n_groups - n_held_out} for training, and at least 2 "
+                "are needed. Lower it or pass more rows."
             )
-        self.n_held_out_ = n_held_out
-        order = torch.randperm(len(X), generator=generator).numpy()
-        # Sorted, so that rows of a memory map are read in one sweep.
-        return X[np.sort(order[n_held_out:])], X[np.sort(order[:n_held_out])]
+        order = torch.randperm(n_groups, generator=generator).numpy()
+        new = np.zeros(n_groups, dtype=bool)
+        new[order[:n_held_out]] = True
+        held_out = np.flatnonzero(new[groups.labels])
+        self.n_held_out_ = len(held_out)
+        return np.flatnonzero(~new[groups.labels]), held_out
 
     def _new_networks(self, generator):
         """Networks of all members with freshly drawn weights, on the device."""
@@ -488,14 +508,14 @@ class BaseGANDetector(
         scale = torch.from_numpy(np.resize(levels, self.n_members_)).float()
         return scale.view(-1, 1, *[1] * len(self.input_shape_)).to(self.device_)
 
-    def _train(self, X, generator):
+    def _train(self, X, groups, generator):
         """Build the networks and train them."""
         self.n_iter_, self.history_, self._restarts = 0, [], []
         self.net_ = self._new_net(
             self._new_networks(generator),
             self._objective(),
             len(X),
-            self._resolve_max_steps(len(X)),
+            self._resolve_max_steps(groups.n_groups),
             generator,
             lr=self.learning_rate,
             noise=self._noise_scale(),
@@ -551,13 +571,15 @@ class BaseGANDetector(
             self.history_.append(kept)
         self.n_iter_ += net.n_steps_
 
-    def _snapshot(self, X, X_train, X_held_out, net):
+    def _snapshot(self, X, X_train, seen, X_held_out, held_out, net):
         """Attributes of the detector as if its training ended now; None if unknown."""
         twin = copy.copy(self)
         twin.n_iter_, twin.history_ = 0, []
         twin.net_ = net.frozen_copy()
         twin._record(net)
-        twin._fit_scores(X_train, X_held_out, torch.Generator().manual_seed(0))
+        twin._fit_scores(
+            X_train, seen, X_held_out, held_out, torch.Generator().manual_seed(0)
+        )
         twin._fit_threshold(X)
         return {
             name: value
@@ -565,24 +587,22 @@ class BaseGANDetector(
             if name.endswith("_") or name in ("_scores", "_references")
         }
 
-    def _fit_scores(self, X_train, X_held_out, generator):
+    def _fit_scores(self, X_train, seen, X_held_out, held_out, generator):
         """Fit the scores on reference rows, then score rows new to them.
 
-        Returns what was seen of the networks on the way.
+        Returns what was seen of the networks on the way, and of rows that belong
+        together.
         """
-        n_rows = len(X_train)
-        if n_rows > self.max_references:
-            chosen = torch.randperm(n_rows, generator=generator)[: self.max_references]
-            X_train = X_train[np.sort(chosen.numpy())]
+        chosen = self._choose_references(seen, generator)
+        X = X_train if len(chosen) == len(X_train) else X_train[chosen]
+        # Numbered anew, as some groups may have no reference.
+        kept, labels = np.unique(seen.labels[chosen], return_inverse=True)
+        groups = torch.from_numpy(labels)
         self.score_type_ = self._auto("score_type")
         self._scores = self._new_scores()
         score, record = self._scores["score"], HealthRecord()
-        keys, chunks, magnitudes = [], [], []
-        rounded = None
-        if X_train.dtype == np.float64:
-            # So that they are recognised in single precision, too.
-            rounded = row_keys(self.scaler_.transform(to_single(X_train)))
-        for rows, x in self._with_progress(X_train):
+        keys, chunks, magnitudes, vectors = [], [], [], []
+        for rows, x in self._with_progress(X):
             padded = self._parts(x, {*self._part_names, *score.part_names, "row"})
             chunk = {name: part[:, : len(rows)].cpu() for name, part in padded.items()}
             keys.append(row_keys(rows))
@@ -591,6 +611,8 @@ class BaseGANDetector(
                 {name: part_magnitudes(chunk[name]) for name in self._part_names}
             )
             record.update(chunk["row"][0], chunk["reconstruction"], chunk["code"])
+            # Of images, codes are what a score compares.
+            vectors.append(chunk["row" if self._kind == "rows" else "code"][0])
         magnitudes = _join_chunks(magnitudes, keys)
         if not all(torch.isfinite(m).all() for m in magnitudes.values()):
             raise FloatingPointError(
@@ -600,19 +622,53 @@ class BaseGANDetector(
         for name, magnitude in magnitudes.items():
             self._scores[name].fit_magnitudes(magnitude)
         parts = _join_chunks(chunks, keys)
-        score.fit(parts)
+        score.fit(parts, groups)
         self._scores["codes"].fit(*record.code_moments())
-        self._references = RowIndex(np.concatenate(keys), rounded)
-        reference_scores = None
-        if X_held_out is None:
-            reference_scores = score.reference_scores(parts)
-        self._scores.to(self.device_)
+        self._references = self._index(X_train, seen.labels, kept)
         if X_held_out is not None:
-            reference_scores = self._anomaly_scores(X_held_out)
-        elif reference_scores is None:
-            reference_scores = self._score_chunks(chunks, keys)
-        self.reference_scores_ = np.sort(np.asarray(reference_scores, dtype=np.float64))
-        return record
+            self._scores.to(self.device_)
+            scores, rows = self._anomaly_scores(X_held_out), np.arange(len(held_out))
+            units, n_rows = held_out.labels, np.ones(len(held_out), dtype=int)
+        else:
+            found = score.reference_scores(parts, groups)
+            self._scores.to(self.device_)
+            if found is None:
+                found = self._score_chunks(chunks, keys), np.arange(len(chosen))
+            scores, rows = map(np.asarray, found)
+            units = labels
+            n_rows = np.bincount(seen.originals, minlength=len(seen))[chosen]
+        self.reference_scores_ = one_score_a_group(
+            scores, n_rows[rows], len(np.unique(units[rows]))
+        )
+        return record, find_near_copies(torch.cat(vectors), labels)
+
+    def _choose_references(self, groups, generator):
+        """Positions of the rows that scores are relative to, copies left out."""
+        distinct = groups.distinct
+        if len(distinct) <= self.max_references:
+            return distinct
+        drawn = torch.randperm(len(distinct), generator=generator).numpy()
+        chosen = drawn[: self.max_references]
+        labels = groups.labels[distinct]
+        if (labels[chosen] == labels[chosen[0]]).all() and groups.n_groups > 1:
+            # Its rows would have nobody to be compared with.
+            chosen[-1] = drawn[np.argmax(labels[drawn] != labels[chosen[0]])]
+        return distinct[np.sort(chosen)]
+
+    def _index(self, X, labels, kept):
+        """Finds, of all rows, those whose group has a reference.
+
+        Rows in double precision are recognised in single precision, too.
+        """
+        members = np.flatnonzero(np.isin(labels, kept))
+        casts = [np.asarray, to_single] if X.dtype == np.float64 else [np.asarray]
+        keys = [
+            row_keys(self.scaler_.transform(cast(X[members[block]])))
+            for cast in casts
+            for block in row_blocks(len(members), X.shape[1])
+        ]
+        groups = np.searchsorted(kept, labels[members])
+        return RowIndex(np.concatenate(keys), np.tile(groups, len(casts)))
 
     def _score_chunks(self, chunks, keys):
         """Scores of the reference rows from their parts, as :meth:`predict` has them.
@@ -628,7 +684,7 @@ class BaseGANDetector(
             scores.append(values[: len(own_keys)].cpu().numpy())
         return np.concatenate(scores)
 
-    def _report(self, record):
+    def _report(self, record, near_copies):
         """Say how the training went, and warn of what went wrong."""
         self.training_report_ = {
             "losses": last_losses(self.history_),
@@ -637,9 +693,14 @@ class BaseGANDetector(
         }
         del self._restarts
         problems = self._problems(self.training_report_)
-        self.training_report_["problems"] = problems
+        self.training_report_["near_copies"] = 0.0
         for problem in problems:
             warnings.warn(problem, ConvergenceWarning, stacklevel=5)
+        if near_copies is not None:
+            self.training_report_["near_copies"] = near_copies.share
+            problems.append(near_copies.problem)
+            warnings.warn(near_copies.problem, UserWarning, stacklevel=5)
+        self.training_report_["problems"] = problems
 
     def _problems(self, report):
         """What went wrong with the training, in words."""

@@ -17,6 +17,7 @@ __all__ = [
     "draw_seed",
     "resolve_device",
     "resolve_input_shape",
+    "row_blocks",
     "row_keys",
     "to_single",
 ]
@@ -172,25 +173,24 @@ def to_single(X):
 
 
 class RowIndex:
-    """Finds rows among reference rows by their fingerprints.
+    """Finds the groups of rows by their fingerprints.
 
     Parameters
     ----------
-    keys : ndarray of shape (n_references,), uint64
-        See :func:`row_keys`.
-    other_keys : ndarray of shape (n_references,), uint64, or None, default=None
-        Further ones of the same rows.
+    keys : ndarray of shape (n_keys,), uint64
+        See :func:`row_keys`. A row may have several; of equal ones the first counts.
+    groups : ndarray of shape (n_keys,), int
+        The group of the row that each belongs to.
     """
 
-    def __init__(self, keys, other_keys=None):
-        known = keys if other_keys is None else np.concatenate([keys, other_keys])
-        # Stable, so that the rows as they were given come first.
-        order = np.argsort(known, kind="stable")
-        self.order = order % len(keys)
-        self.sorted_keys = known[order]
+    def __init__(self, keys, groups):
+        # Stable, so that the first of equal keys is found.
+        order = np.argsort(keys, kind="stable")
+        self.groups = groups[order]
+        self.sorted_keys = keys[order]
 
     def find(self, keys):
-        """Position of one equal reference row for each key, or -1.
+        """Group of the row with each key, or -1.
 
         Parameters
         ----------
@@ -203,7 +203,7 @@ class RowIndex:
         place = np.searchsorted(self.sorted_keys, keys)
         place = np.minimum(place, len(self.sorted_keys) - 1)
         found = self.sorted_keys[place] == keys
-        return np.where(found, self.order[place], -1)
+        return np.where(found, self.groups[place], -1)
 
 
 class FeatureScaler:
@@ -319,7 +319,8 @@ def _positive(scale):
     return np.where(varies, scale, typical)
 
 
-def _blocks(n_rows, n_features):
+def row_blocks(n_rows, n_features):
+    """Slices of so few rows that a copy of them is small."""
     step = max(1, _BLOCK_VALUES // n_features)
     return [slice(start, start + step) for start in range(0, n_rows, step)]
 
@@ -329,7 +330,7 @@ def _column_statistics(X):
     n_rows, n_features = X.shape
     low, high = np.full(n_features, np.inf), np.full(n_features, -np.inf)
     mean, variance = np.zeros(n_features), np.zeros(n_features)
-    for block in _blocks(n_rows, n_features):
+    for block in row_blocks(n_rows, n_features):
         part = np.asarray(X[block], dtype=np.float64)
         low = np.minimum(low, part.min(axis=0))
         high = np.maximum(high, part.max(axis=0))
@@ -340,7 +341,7 @@ def _column_statistics(X):
     # Deviations in units of the range cannot overflow when they are squared.
     with np.errstate(over="ignore"):
         unit = _positive(np.minimum(high - low, np.finfo(np.float64).max))
-    for block in _blocks(n_rows, n_features):
+    for block in row_blocks(n_rows, n_features):
         part = np.asarray(X[block], dtype=np.float64)
         variance += np.square(part / unit - mean / unit).sum(axis=0) / n_rows
     return low, high, mean, np.where(constant, 0.0, np.sqrt(variance) * unit)
@@ -366,7 +367,7 @@ class RowDataset(Dataset):
         self.device = device
         self.resident = None
         if _fits(4 * X.size, device):
-            blocks = [scaler.transform(X[block]) for block in _blocks(*X.shape)]
+            blocks = [scaler.transform(X[block]) for block in row_blocks(*X.shape)]
             self.resident = torch.from_numpy(np.concatenate(blocks)).to(device)
 
     def __len__(self):

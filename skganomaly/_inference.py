@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ._data import draw_seed, row_keys
 from ._decisions import DecisionMixin
-from ._scoring import LocalScore
+from ._local_score import LocalScore
 from .thresholds import p_values
 
 __all__ = ["InferenceMixin"]
@@ -55,7 +55,7 @@ class InferenceMixin(DecisionMixin):
             return self._score_parts(self.net_.networks, x, names)
 
     def _own_references(self, keys, n_padded, name="score"):
-        """For each row of a chunk, the reference that is the same row, or -1."""
+        """For each row of a chunk, the group of references that it is of, or -1."""
         own = torch.full((n_padded,), -1)
         if self._scores[name].searches:
             own[: len(keys)] = torch.from_numpy(self._references.find(keys))

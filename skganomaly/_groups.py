@@ -1,0 +1,292 @@
+"""Which training rows belong together: groups that the user names, and copies."""
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils.validation import column_or_1d
+
+from ._data import row_blocks
+
+__all__ = ["RowGroups", "group_rows", "one_score_a_group"]
+
+# Rows are copies if no column differs by more than this share of its standard
+# deviation, or where rows are many by a small part of the gaps within one column.
+_TOLERANCE = 1e-7
+_SHARE_OF_GAP = 1e-3
+
+# Rows that the scales of columns are estimated from.
+_N_SCALE_ROWS = 10_000
+
+# How many of the next rows, in the order of a projection, a row is compared with. A
+# copy is nearly always the very next.
+_N_NEXT = 3
+
+# Repeats are chance if it explains at least this share of them, or if there are as many
+# pairs of rows that differ in a single column.
+_EXPLAINED = 0.1
+# Rows that such pairs are counted among.
+_N_PAIRED_ROWS = 20_000
+# A column is discrete if its values occur as often as this on average.
+_OCCURRENCES = 10
+
+# A row as frequent as this, where others are not, is a value that new rows take too.
+_FREQUENT = 0.05
+_MUCH_MORE = 10
+
+
+class RowGroups:
+    """Groups of rows that are not independent of each other.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n_rows,), int
+        The group of each row, numbered from 0 in the order of appearance.
+    originals : ndarray of shape (n_rows,), int
+        Position of the first row that a row is a copy of: its own, if it is no copy.
+    """
+
+    def __init__(self, labels, originals):
+        self.labels = labels
+        self.originals = originals
+
+    def __len__(self):
+        return len(self.labels)
+
+    @property
+    def n_groups(self):
+        """Number of groups."""
+        return int(self.labels.max()) + 1
+
+    @property
+    def distinct(self):
+        """Positions of the rows that are no copies of earlier ones."""
+        return np.flatnonzero(self.originals == np.arange(len(self)))
+
+    def take(self, rows):
+        """The groups of some rows, whose positions increase.
+
+        A row may be there only together with the row that it is a copy of.
+        """
+        return RowGroups(
+            _number(self.labels[rows]), np.searchsorted(rows, self.originals[rows])
+        )
+
+
+def group_rows(X, groups=None, *, one_unit=False):
+    """Find which rows of a table are not independent of each other.
+
+    Rows belong together if the user says so, and if they are copies: equal, or equal
+    but for rounding.
+
+    Where columns take few values, rows are equal without being copies, and new rows
+    will equal old ones, too. Repeats are therefore taken for chance where independent
+    columns would give about as many, by the values that each takes and how often, and
+    where as many rows differ in one column alone. They are copies all the same where
+    more rows occur twice than once, which chance does not do, and never where one row
+    makes up a good part of the table while others don't.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_features)
+    groups : array-like of shape (n_rows,) or None, default=None
+        The group of each row.
+    one_unit : bool, default=False
+        Whether all values are in the same unit, like the pixels of an image.
+
+    Returns
+    -------
+    RowGroups
+    """
+    named = None if groups is None else _read_groups(X, groups)
+    copies = _find_copies(X, one_unit)
+    # Rows that are all one have nobody else to be compared with.
+    if copies.max() == 0 or _repeats_by_chance(X, copies):
+        copies = np.arange(len(X))
+    copies = _without_frequent(copies)
+    _, first = np.unique(copies, return_index=True)
+    originals = first[copies]
+    if named is None:
+        return RowGroups(copies, originals)
+    labels = _join(copies, named)
+    if labels.max() == 0:
+        raise ValueError(
+            f"groups puts all {len(X)} rows into one group, and rows are scored "
+            "without those of their own group. Name at least two groups that share no "
+            "row."
+        )
+    return RowGroups(labels, originals)
+
+
+def one_score_a_group(scores, n_rows, n_groups):
+    """As many scores as there are groups, distributed like those of the rows.
+
+    Rows of a group are not independent, so that a rule which counts scores would trust
+    in more than there is.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_scores,)
+    n_rows : ndarray of shape (n_scores,), int
+        How many rows each is the score of.
+    n_groups : int
+
+    Returns
+    -------
+    ndarray of shape (n_groups,)
+        In increasing order; the scores themselves, if all rows are groups of their own.
+    """
+    scores, n_rows = np.asarray(scores, dtype=np.float64), np.asarray(n_rows)
+    order = np.argsort(scores, kind="stable")
+    up_to = np.cumsum(n_rows[order])
+    middle = (2 * np.arange(n_groups) + 1) * up_to[-1] // (2 * n_groups)
+    return scores[order][np.searchsorted(up_to, middle, side="right")]
+
+
+def _read_groups(X, groups):
+    check_consistent_length(X, groups)
+    try:
+        groups = check_array(column_or_1d(groups), ensure_2d=False, dtype=None)
+    # AttributeError is what scikit-learn 1.6 makes of pandas.NA.
+    except (AttributeError, ValueError) as error:
+        raise ValueError(
+            "groups must name, for each row, the group that it belongs to, such as the "
+            f"part that was measured, without missing values. {error}"
+        ) from error
+    return _number(groups)
+
+
+def _number(labels):
+    """Number labels from 0 in the order of appearance."""
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    rank = np.empty_like(first)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return rank[inverse]
+
+
+def _join(labels, others):
+    """Groups of rows that share a label in the one or in the other numbering."""
+    n = labels.max() + 1
+    size = n + others.max() + 1
+    links = coo_array((np.ones(len(labels)), (labels, others + n)), (size, size))
+    _, component = connected_components(links, directed=False)
+    return _number(component[labels])
+
+
+def _find_copies(X, one_unit):
+    """Numbers that are the same for rows that are equal, at least but for rounding."""
+    n_rows, n_features = X.shape
+    step = max(1, n_rows // _N_SCALE_ROWS)
+    some = np.asarray(X[::step], dtype=np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        center, scale = np.median(some, axis=0), some.std(axis=0)
+        if one_unit:
+            scale = np.full(n_features, np.sqrt(np.mean(scale**2)))
+    # A column that does not vary, or that overflows, cannot tell rows apart.
+    scale = np.where(np.isfinite(scale) & (scale > 0), scale, np.inf)
+    tolerance = min(_TOLERANCE, _SHARE_OF_GAP / n_rows)
+    resolution = np.finfo(X.dtype).eps
+
+    # Copies have the same place along any line, and are next to each other there.
+    weights = np.random.default_rng(0).normal(size=n_features)
+    places = np.empty(n_rows)
+    for block in row_blocks(n_rows, n_features):
+        part = np.asarray(X[block], dtype=np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            places[block] = np.nan_to_num(((part - center) / scale) @ weights)
+    order = np.argsort(places, kind="stable")
+    places = places[order]
+    reach = tolerance * np.abs(weights).sum()
+    reach = reach + (resolution + 1e-12) * (np.abs(places) + n_features)
+    pairs = [np.empty((2, 0), dtype=int)]
+    for ahead in range(1, min(_N_NEXT, n_rows - 1) + 1):
+        close = np.flatnonzero(places[ahead:] - places[:-ahead] <= reach[ahead:])
+        pairs.append(np.stack([order[close], order[close + ahead]]))
+    pairs = np.concatenate(pairs, axis=1)
+    equal = np.empty(pairs.shape[1], dtype=bool)
+    for block in row_blocks(pairs.shape[1], n_features):
+        a, b = (np.asarray(X[rows[block]], dtype=np.float64) for rows in pairs)
+        with np.errstate(over="ignore"):
+            allowed = tolerance * np.where(np.isfinite(scale), scale, 0)
+            allowed = allowed + resolution * np.abs(a)
+            equal[block] = (np.abs(a - b) <= allowed).all(axis=1)
+    links = coo_array((np.ones(equal.sum()), pairs[:, equal]), (n_rows, n_rows))
+    _, component = connected_components(links, directed=False)
+    return _number(component)
+
+
+def _repeats_by_chance(X, copies):
+    """Whether so many rows of a table are equal as chance makes equal."""
+    n_rows = len(X)
+    sizes = np.bincount(copies)
+    if len(sizes) == n_rows:
+        return False
+    once, twice = np.sum(sizes == 1), np.sum(sizes == 2)
+    if twice - 2 * once > 3 * np.sqrt(twice + 4 * once) and 50 * twice > n_rows:
+        return False
+    return _columns_explain(X, copies) or _differ_in_one_column(X, copies)
+
+
+def _columns_explain(X, copies):
+    """Whether independent columns would make as many pairs of rows equal."""
+    n_rows = len(X)
+    _, distinct = np.unique(copies, return_index=True)
+    n = len(distinct)
+    # In logarithms, as the product over many columns is next to nothing.
+    surplus = np.log(_n_pairs(np.full(1, n_rows)))
+    surplus -= np.log(_EXPLAINED * _n_pairs(np.bincount(copies)))
+    for column in range(X.shape[1]):
+        _, counts = np.unique(X[distinct, column], return_counts=True)
+        if len(counts) * _OCCURRENCES <= n_rows:
+            agree = np.sum((counts / n) ** 2)
+        else:
+            agree = _n_pairs(counts) / _n_pairs(np.full(1, n)) if n > 1 else 1.0
+        if agree == 0:
+            return False
+        surplus += np.log(agree)
+        if surplus < 0:
+            return False
+    return True
+
+
+def _differ_in_one_column(X, copies):
+    """Whether pairs that differ in one column are about as many as equal ones."""
+    n_rows, n_features = X.shape
+    if n_features == 1:
+        return False
+    rng = np.random.default_rng(0)
+    rows = np.arange(n_rows)
+    if n_rows > _N_PAIRED_ROWS:
+        rows = np.sort(rng.choice(rows, _N_PAIRED_ROWS, replace=False))
+    # The sum of random numbers, one for each value of each column, tells rows apart,
+    # and without one of them it tells apart what is left of the rows.
+    marks = np.empty((len(rows), n_features), dtype=np.uint64)
+    for column in range(n_features):
+        _, place = np.unique(X[rows, column], return_inverse=True)
+        drawn = rng.integers(2**63, size=place.max() + 1, dtype=np.uint64)
+        marks[:, column] = drawn[place]
+    whole = marks.sum(axis=1, dtype=np.uint64)
+    n_equal = _n_pairs(np.unique(whole, return_counts=True)[1])
+    needed = _EXPLAINED * _n_pairs(np.bincount(copies[rows]))
+    n_near = 0
+    for column in range(n_features):
+        rest = whole - marks[:, column]
+        n_near += _n_pairs(np.unique(rest, return_counts=True)[1]) - n_equal
+        if n_near > needed:
+            return True
+    return False
+
+
+def _n_pairs(sizes):
+    """Number of pairs within classes of these sizes."""
+    return float(np.sum(sizes * (sizes - 1.0)) / 2)
+
+
+def _without_frequent(copies):
+    """Take apart the copies of rows that are frequent where others are not."""
+    sizes = np.bincount(copies)
+    frequent = sizes > max(_FREQUENT * len(copies), _MUCH_MORE * np.median(sizes))
+    if not frequent.any():
+        return copies
+    own = np.arange(len(copies)) + len(sizes)
+    return _number(np.where(frequent[copies], own, copies))

@@ -47,9 +47,9 @@ class NearCopies:
         return (
             f"Training rows come in groups of about {self.size} that are nearer to "
             "each other than independent rows are (plainly so for "
-            f"{self.share:.0%} of the rows), as shots of one part or visits of one patient do. More rows of new "
-            "groups than promised will be flagged. Name the groups, "
-            "fit(X, groups=part_of_each_row), or keep one row of each."
+            f"{self.share:.0%} of the rows), as shots of one part or visits of one "
+            "patient do. More rows of new groups than promised will be flagged. Name "
+            "the groups, fit(X, groups=part_of_each_row), or keep one row of each."
         )
 
 

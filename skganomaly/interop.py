@@ -20,8 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._compat import HasMethods, _fit_context
 from ._decisions import DecisionMixin, forget
-from ._directions import detector_inside
-from .thresholds import _cut_from_labels
+from ._directions import detector_inside, pyod_threshold
 
 try:
     from pyod.models.base import BaseDetector
@@ -375,16 +374,8 @@ class SklearnDetector(DecisionMixin, OutlierMixin, BaseEstimator):
                 f"{type(detector).__name__} has no threshold_ after fit, which PyOD's "
                 "detectors have. In a Pipeline, wrap its last step."
             )
-        threshold = detector.threshold_
-        rule = getattr(detector, "contamination", None)
-        if hasattr(rule, "fit"):
-            threshold = _cut_from_labels(
-                np.asarray(detector.decision_scores_),
-                detector.labels_,
-                getattr(rule, "thresh_", None),
-            )
+        self.offset_ = -pyod_threshold(detector)
         self.detector_ = detector
-        self.offset_ = -float(threshold)
         return self
 
     def anomaly_score(self, X):

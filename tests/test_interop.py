@@ -23,7 +23,13 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import skganomaly
-from skganomaly import AutoencoderDetector, GANomalyDetector, as_pyod, from_pyod
+from skganomaly import (
+    AnoGANDetector,
+    AutoencoderDetector,
+    GANomalyDetector,
+    as_pyod,
+    from_pyod,
+)
 from skganomaly.benchmark import Detector, compare
 from skganomaly.datasets import AnomalyDataset, make_anomalies
 from skganomaly.thresholds import _cut_from_labels, _fit_threshold
@@ -669,22 +675,36 @@ def test_embeddings(small):
 def _conformal_p_values(detector, **options):
     nonconform = pytest.importorskip("nonconform", reason="nonconform is not installed")
     model = nonconform.ConformalDetector(
-        detector, nonconform.Split(n_calib=0.3), seed=0, **options
+        detector, nonconform.Split(n_calib=0.3), seed=3, **options
     )
     return model.fit(X_TRAIN[Y_TRAIN == 0]).compute_p_values(X_TEST)
 
 
 def test_nonconform(small):
-    """Anomalies have low p-values by both ways, and high ones if nothing is said."""
-    native = _conformal_p_values(small(), score_polarity="higher_is_normal")
-    assert native[Y_TEST == 1].mean() < 0.1
-    assert 0.35 < native[Y_TEST == 0].mean() < 0.65
-    assert_allclose(_conformal_p_values(as_pyod(small())), native)
-    said = _conformal_p_values(as_pyod(small()), score_polarity="higher_is_anomalous")
-    assert_allclose(said, native)
-    assert _conformal_p_values(small())[Y_TEST == 1].mean() > 0.9
-    with pytest.raises(ValueError, match="score polarity"):
-        _conformal_p_values(small(), score_polarity="auto")
+    """Anomalies have low p-values, the same by every way, and its seed decides."""
+    ours = as_pyod(small(random_state=None))
+    p_values = _conformal_p_values(ours)
+    assert p_values[Y_TEST == 1].mean() < 0.1
+    assert 0.35 < p_values[Y_TEST == 0].mean() < 0.65
+    assert_allclose(_conformal_p_values(ours), p_values)
+    said = _conformal_p_values(ours, score_polarity="higher_is_anomalous")
+    assert_allclose(said, p_values)
+    pipeline = make_pipeline(StandardScaler(), small(random_state=None))
+    scaled = [_conformal_p_values(as_pyod(pipeline)) for _ in range(2)]
+    assert scaled[0][Y_TEST == 1].mean() < 0.1
+    assert_allclose(*scaled)
+    with pytest.raises(ValueError, match=r"as_pyod\(GANomalyDetector"):
+        _conformal_p_values(small())
+
+
+@pytest.mark.parametrize("cls", [AnoGANDetector, AutoencoderDetector, GANomalyDetector])
+def test_a_tool_that_reads_scores_the_other_way_is_stopped(small, cls):
+    """The mark of nonconform on a bare detector; as_pyod, whose way it reads, fits."""
+    marked = {"contamination": sys.float_info.min}
+    with pytest.raises(ValueError, match=rf"Give it as_pyod\({cls.__name__}\(\.\.\.\)"):
+        small(cls).set_params(**marked).fit(X_TRAIN)
+    fitted = as_pyod(small(cls, max_steps=2)).set_params(**marked).fit(X_TRAIN)
+    assert fitted.labels_.sum() == 0
 
 
 def test_nonconform_calibrates_a_fitted_detector(small):

@@ -1,6 +1,9 @@
 """Docstrings say what signatures say; what README shows runs."""
 
 import ast
+import builtins
+import doctest
+import importlib
 import inspect
 import re
 import sys
@@ -46,9 +49,9 @@ PUBLIC = {
         "AnomalyDataset",
         "LazyDatasets",
         "load_adbench",
+        "load_benchmark_data",
         "load_bundled",
         "load_digits_anomaly",
-        "load_folder",
         "load_mnist",
         "make_anomalies",
         "make_image_anomalies",
@@ -122,6 +125,52 @@ def _public_methods(label, cls):
 
 
 DOCUMENTED = {label: (value, doc) for label, value, doc in _public_functions()}
+
+
+EXAMPLES = [
+    pytest.param(test, id=test.name)
+    for module in sorted(
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in Path(skganomaly.__file__).parent.rglob("*.py")
+        if path.stem != "__main__"
+    )
+    for test in doctest.DocTestFinder(exclude_empty=True).find(
+        importlib.import_module(module)
+    )
+    if test.examples
+]
+
+
+def test_there_are_examples():
+    """Which the next test reads."""
+    assert len(EXAMPLES) > 20
+
+
+@pytest.mark.parametrize("test", EXAMPLES)
+def test_examples_can_be_typed_by_a_reader(test):
+    """They import what they use by its public name, and bring along what they name."""
+    source = "".join(example.source for example in test.examples)
+    tree = ast.parse(source)
+    known = set(dir(builtins))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"relative: {ast.unparse(node)}"
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            parts = [*(getattr(node, "module", None) or "").split(".")]
+            parts += [part for alias in node.names for part in alias.name.split(".")]
+            private = [part for part in parts if part.startswith("_")]
+            assert not private, f"private: {ast.unparse(node)}"
+            known |= {(a.asname or a.name).split(".")[0] for a in node.names}
+        if isinstance(node, ast.Attribute):
+            assert not re.match("_[^_]", node.attr), f"private: .{node.attr}"
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            known.add(node.id)
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            known.add(node.name)
+        if isinstance(node, ast.arg):
+            known.add(node.arg)
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert used <= known, f"from nowhere: {sorted(used - known)}"
 
 
 def _parameters(value):

@@ -1,5 +1,6 @@
 """Displays keep the arrays they draw, and draw what they say."""
 
+import itertools
 import subprocess
 import sys
 
@@ -844,6 +845,91 @@ PAIRS = pd.MultiIndex.from_tuples([("a", 0), ("a", 1)])
 def test_over_time_refuses(arguments, options, message):
     with pytest.raises(ValueError, match=message):
         ScoreOverTimeDisplay.from_predictions(*arguments, **options)
+
+
+# Labels.
+
+
+def _drawn_texts(figure):
+    """Boxes of all that is written outside the panels and on bars, by their text."""
+    figure.canvas.draw()
+    texts = []
+    for ax in figure.axes:
+        texts += [ax.title, *ax.texts]
+        for axis in (ax.xaxis, ax.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            texts += [axis.label, axis.get_offset_text()]
+            texts += [
+                tick.label1
+                for tick in axis.get_major_ticks()
+                if low <= tick.get_loc() <= high and ax.axison
+            ]
+    return [
+        (text.get_text(), text.get_window_extent())
+        for text in texts
+        if text.get_text() and text.get_visible()
+    ]
+
+
+def _collisions(boxes):
+    """Pairs of texts whose boxes overlap by more than half a pixel."""
+    return [
+        (one, other)
+        for (one, a), (other, b) in itertools.combinations(boxes, 2)
+        if min(a.x1, b.x1) - max(a.x0, b.x0) > 0.5
+        and min(a.y1, b.y1) - max(a.y0, b.y0) > 0.5
+    ]
+
+
+def _crowded():
+    """Displays with long names, many digits, flat panels and marks at the edges."""
+    rng = np.random.default_rng(0)
+    names = ["requests per second", "latency", "a_very_long_name_of_a_metric_of_mine"]
+    minutes = pd.date_range("2024-03-01", periods=90, freq="min", name="measured")
+    frame = pd.DataFrame(1e6 * rng.normal(size=(90, 3)), columns=names, index=minutes)
+    yield lambda: ScoreOverTimeDisplay.from_predictions(
+        np.arange(90) < 20, 1e7 * rng.normal(size=90), frame, threshold=2e7
+    )
+    yield lambda: ScoreDistributionDisplay.from_predictions(
+        None, 1e-7 * rng.normal(size=90), threshold=1e-7
+    )
+    for shape, size in (
+        ((1, 1, 8, 64), 1e-6),
+        ((3, 2, 8, 8), 1e7),
+        ((1, 1, 9, 9), 1e5),
+        ((2, 3, 40, 8), 1.0),
+        ((3, 2, 40), 1e7),
+    ):
+        rows = size * rng.normal(size=shape)
+        yield ReconstructionDisplay(
+            inputs=rows,
+            reconstructions=rows / 2,
+            heat=rows,
+            heat_label="distance from a normal counterpart",
+            scores=1e8 * rng.uniform(size=len(rows)),
+            threshold=5e7,
+        ).plot
+
+
+@pytest.mark.parametrize("draw", [*_crowded()])
+def test_labels_do_not_collide(draw):
+    boxes = _drawn_texts(draw().figure_)
+    assert len(boxes) > 3
+    assert _collisions(boxes) == []
+
+
+def test_bars_of_known_anomalies_leave_labels_alone():
+    """The power of ten stands above them."""
+    y = np.arange(50) < 9
+    metric = 1e6 * np.sin(np.arange(50.0))
+    display = ScoreOverTimeDisplay.from_predictions(y, y, metric)
+    boxes = dict(_drawn_texts(display.figure_))
+    panel = display.axes_[0, 0]
+    (bar,) = [m for m in panel.collections if m.get_label() == "known anomaly"]
+    (path,) = bar.get_paths()
+    box = path.get_extents(panel.get_xaxis_transform())
+    assert box.width > 9 and box.y0 > panel.bbox.y1 - 1 and "1e6" in boxes
+    assert _collisions([("bar", box), *boxes.items()]) == []
 
 
 # Axes given.

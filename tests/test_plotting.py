@@ -922,7 +922,7 @@ def test_bars_of_known_anomalies_leave_labels_alone():
     """The power of ten stands above them."""
     y = np.arange(50) < 9
     metric = 1e6 * np.sin(np.arange(50.0))
-    display = ScoreOverTimeDisplay.from_predictions(y, y, metric)
+    display = ScoreOverTimeDisplay.from_predictions(y, y, metric, threshold=0.5)
     boxes = dict(_drawn_texts(display.figure_))
     panel = display.axes_[0, 0]
     (bar,) = [m for m in panel.collections if m.get_label() == "known anomaly"]

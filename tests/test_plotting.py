@@ -920,9 +920,11 @@ def test_labels_do_not_collide(draw):
 
 def test_bars_of_known_anomalies_leave_labels_alone():
     """The power of ten stands above them."""
-    y = np.arange(50) < 9
-    metric = 1e6 * np.sin(np.arange(50.0))
+    y = np.arange(600) < 90
+    metric = pd.Series(1e6 * np.sin(np.arange(600) / 30))
+    metric.index = pd.date_range("2024-03-01", periods=600, freq="min")
     display = ScoreOverTimeDisplay.from_predictions(y, y, metric, threshold=0.5)
+    display.axes_[0, 0].set_xlim(metric.index[0], metric.index[-1])
     boxes = dict(_drawn_texts(display.figure_))
     panel = display.axes_[0, 0]
     (bar,) = [m for m in panel.collections if m.get_label() == "known anomaly"]

@@ -1,5 +1,7 @@
 """What follows from anomaly scores and a cut, and forgetting what was fitted."""
 
+import sys
+
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
@@ -15,6 +17,20 @@ class DecisionMixin:
     ``threshold_`` are higher for more anomalous rows, as in the papers;
     ``score_samples`` and ``offset_`` are their negatives, as in scikit-learn.
     """
+
+    def _validate_params(self):
+        super()._validate_params()
+        # Conformal tools take the directions of a detector from its class. What
+        # nonconform does not know by name it takes for higher-is-anomalous, in
+        # silence; it leaves this mark on what it is given.
+        if getattr(self, "contamination", None) == sys.float_info.min:
+            name = type(self).__name__
+            raise ValueError(
+                f"contamination={self.contamination} flags no row of any table. "
+                "nonconform sets it, and takes higher decision_function for more "
+                "anomalous, the opposite of scikit-learn: p-values would be the wrong "
+                f"way round. Give it as_pyod({name}(...)) in place of {name}(...)."
+            )
 
     def score_samples(self, X):
         """Scores in scikit-learn's direction, lower for more anomalous.

@@ -10,6 +10,8 @@ from sklearn.base import OutlierMixin
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
+from .thresholds import _cut_from_labels
+
 __all__ = [
     "anomaly_flags",
     "anomaly_label",
@@ -17,6 +19,7 @@ __all__ = [
     "detector_inside",
     "higher_means",
     "is_pyod",
+    "pyod_threshold",
     "score_method",
 ]
 
@@ -46,6 +49,24 @@ def is_pyod(estimator):
         cls.__name__ == "BaseDetector" and cls.__module__.startswith("pyod.")
         for cls in type(estimator).__mro__
     )
+
+
+def pyod_threshold(detector):
+    """Return the cut of a fitted PyOD detector, in the units of its scores.
+
+    With a thresholder as ``contamination``, ``threshold_`` is in units of that one, and
+    the cut is between the training scores that it flagged and the others. ValueError
+    if no cut is.
+    """
+    rule = getattr(detector, "contamination", None)
+    if hasattr(rule, "fit"):
+        return _cut_from_labels(
+            np.asarray(detector.decision_scores_, dtype=np.float64).ravel(),
+            np.ravel(detector.labels_),
+            getattr(rule, "thresh_", None),
+        )
+    # Some are arrays of one number.
+    return float(np.asarray(detector.threshold_).item())
 
 
 def higher_means(estimator):

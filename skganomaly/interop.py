@@ -14,14 +14,19 @@ References
 from numbers import Real
 
 import numpy as np
+from sklearn import get_config
 from sklearn.base import BaseEstimator, OutlierMixin, clone, is_outlier_detector
 from sklearn.exceptions import NotFittedError
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import (
+    check_is_fitted,
+    has_fit_parameter,
+    validate_data,
+)
 
 from ._compat import HasMethods, _fit_context
 from ._decisions import DecisionMixin, forget
-from ._directions import detector_inside
-from .thresholds import _cut_from_labels
+from ._directions import detector_inside, pyod_threshold
 
 try:
     from pyod.models.base import BaseDetector
@@ -33,7 +38,7 @@ __all__ = ["as_pyod", "from_pyod"]
 _PYOD_CONTAMINATION = 0.1
 
 
-def as_pyod(detector, *, X_train=None, contamination=None):
+def as_pyod(detector, *, X_train=None, contamination=None, random_state=None):
     """Return a detector as a PyOD detector.
 
     The result is an instance of :class:`pyod.models.base.BaseDetector`: its
@@ -69,6 +74,13 @@ def as_pyod(detector, *, X_train=None, contamination=None):
           above it, but at least one row's and at most 0.5;
         - otherwise the detector's own ``contamination`` if that is a number, and
           PyOD's default of 0.1 if not.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of everything random in the detector: ``fit`` gives it to each parameter
+        called ``random_state`` of the clone that it trains, at whatever depth, as in a
+        Pipeline. It is there for callers that seed what they are given by this name.
+        None leaves the parameters as they are. A detector without such a parameter
+        has nothing to seed.
 
     Returns
     -------
@@ -139,7 +151,9 @@ def as_pyod(detector, *, X_train=None, contamination=None):
                 "Leave it out, and call fit(X_train) on what as_pyod returns."
             ) from None
         return PyODDetector(
-            detector, default if contamination is None else contamination
+            detector,
+            default if contamination is None else contamination,
+            random_state=random_state,
         )
 
     if X_train is not None:
@@ -157,10 +171,11 @@ def as_pyod(detector, *, X_train=None, contamination=None):
         share = max(1, np.sum(scores > threshold)) / len(scores)
         # A little more, as PyOD rounds this share times the number of scores down.
         contamination = min(0.5, float(np.nextafter(share, 1)))
-    return PyODDetector(detector, contamination)._adopt(detector, scores, threshold)
+    wrapped = PyODDetector(detector, contamination, random_state=random_state)
+    return wrapped._adopt(detector, scores, threshold)
 
 
-def from_pyod(detector):
+def from_pyod(detector, *, random_state=None):
     """Return a PyOD detector as a scikit-learn outlier detector.
 
     The result has the directions of scikit-learn and of this library: lower
@@ -176,6 +191,8 @@ def from_pyod(detector):
         ``decision_function`` that is higher for anomalies, and after ``fit``
         ``threshold_``, ``labels_`` and ``decision_scores_``. If it is fitted already it
         is used as it is, shared and not copied, and without training.
+    random_state : int, RandomState instance or None, default=None
+        Seed of everything random in the detector, as in :func:`as_pyod`.
 
     Returns
     -------
@@ -212,7 +229,7 @@ def from_pyod(detector):
             "from_pyod takes a detector with fit and decision_function, such as "
             f"pyod.models.knn.KNN(); got {name}."
         )
-    wrapped = SklearnDetector(detector)
+    wrapped = SklearnDetector(detector, random_state=random_state)
     return wrapped._adopt(detector) if hasattr(detector, "threshold_") else wrapped
 
 
@@ -222,6 +239,42 @@ def _check_instance(detector):
             f"Pass an instance, {detector.__name__}(), not the class "
             f"{detector.__name__}."
         )
+
+
+def _seeded_clone(detector, random_state):
+    """Clone a detector, with a seed in each place for one; None keeps what is there."""
+    detector = clone(detector, safe=False)
+    if random_state is not None and hasattr(detector, "get_params"):
+        names = detector.get_params(deep=True)
+        seeds = {
+            name: random_state
+            for name in names
+            if name == "random_state" or name.endswith("__random_state")
+        }
+        detector.set_params(**seeds)
+    return detector
+
+
+def _fit(detector, *rows, groups):
+    """Fit a detector, or the last step of a Pipeline, to rows that belong together."""
+    if groups is None:
+        return detector.fit(*rows)
+    last, prefix = detector, ""
+    if get_config().get("enable_metadata_routing"):
+        # Says itself which of its steps did not request them.
+        takes_them = isinstance(detector, Pipeline)
+    else:
+        takes_them = False
+        while isinstance(last, Pipeline):
+            name, last = last.steps[-1]
+            prefix += f"{name}__"
+    if not (takes_them or has_fit_parameter(last, "groups")):
+        raise TypeError(
+            f"fit was given groups, and {type(last).__name__} takes no groups. Leave "
+            "them out, or use a detector whose fit does, alone or as the last step of "
+            "a Pipeline."
+        )
+    return detector.fit(*rows, **{f"{prefix}groups": groups})
 
 
 if BaseDetector is not None:
@@ -237,6 +290,8 @@ if BaseDetector is not None:
             The detector; ``fit`` trains a clone.
         contamination : float in (0, 0.5] or thresholder, default=0.1
             Share of the training rows to be flagged, or what finds the cut.
+        random_state : int, RandomState instance or None, default=None
+            Seed of everything random in the detector; None leaves it its own seeds.
 
         Attributes
         ----------
@@ -253,11 +308,14 @@ if BaseDetector is not None:
             1 for the training rows that are anomalies, else 0.
         """
 
-        def __init__(self, detector, contamination=_PYOD_CONTAMINATION):
+        def __init__(
+            self, detector, contamination=_PYOD_CONTAMINATION, *, random_state=None
+        ):
             super().__init__(contamination=contamination)
             self.detector = detector
+            self.random_state = random_state
 
-        def fit(self, X, y=None):
+        def fit(self, X, y=None, *, groups=None):
             """Train a clone of the detector and set the threshold.
 
             Parameters
@@ -265,18 +323,25 @@ if BaseDetector is not None:
             X : array-like of shape (n_samples, n_features) or (n_samples, ...)
                 Training rows, as the detector takes them.
             y : array-like of shape (n_samples,) or None, default=None
-                Handed to the detector; those of this library ignore it. PyOD warns if
-                it is given.
+                Handed to the detector as it is; those of this library ignore it.
+            groups : array-like of shape (n_samples,) or None, default=None
+                Which rows belong together, for a detector whose ``fit`` takes groups,
+                also as the last step of a Pipeline.
 
             Returns
             -------
             self : object
                 The fitted detector.
+
+            Raises
+            ------
+            TypeError
+                If there are groups and the detector takes none.
             """
             forget(self)
             try:
-                self._set_n_classes(y)
-                detector = clone(self.detector).fit(X, y)
+                detector = _seeded_clone(self.detector, self.random_state)
+                _fit(detector, X, y, groups=groups)
                 return self._adopt(detector, -detector.score_samples(X))
             except BaseException:
                 forget(self)
@@ -302,8 +367,7 @@ if BaseDetector is not None:
             """Take a fitted detector; a threshold of its own overrules PyOD's."""
             self.detector_ = detector
             self.decision_scores_ = scores
-            if not hasattr(self, "_classes"):
-                self._set_n_classes(None)
+            self._set_n_classes(None)
             self._process_decision_scores()
             if threshold is not None:
                 self.threshold_ = threshold
@@ -320,6 +384,8 @@ class SklearnDetector(DecisionMixin, OutlierMixin, BaseEstimator):
     ----------
     detector : object
         The PyOD detector; ``fit`` trains a clone.
+    random_state : int, RandomState instance or None, default=None
+        Seed of everything random in the detector; None leaves it its own seeds.
 
     Attributes
     ----------
@@ -335,13 +401,17 @@ class SklearnDetector(DecisionMixin, OutlierMixin, BaseEstimator):
         Names of the features, if all were strings.
     """
 
-    _parameter_constraints = {"detector": [HasMethods(["fit", "decision_function"])]}
+    _parameter_constraints = {
+        "detector": [HasMethods(["fit", "decision_function"])],
+        "random_state": ["random_state"],
+    }
 
-    def __init__(self, detector):
+    def __init__(self, detector, *, random_state=None):
         self.detector = detector
+        self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, *, groups=None):
         """Train a clone of the PyOD detector.
 
         Parameters
@@ -350,19 +420,27 @@ class SklearnDetector(DecisionMixin, OutlierMixin, BaseEstimator):
             Training rows, at least two.
         y : None
             Ignored; present for API consistency.
+        groups : array-like of shape (n_samples,) or None, default=None
+            Which rows belong together, for a detector whose ``fit`` takes groups, such
+            as one that :func:`as_pyod` made. PyOD's own do not.
 
         Returns
         -------
         self : object
             The fitted detector.
+
+        Raises
+        ------
+        TypeError
+            If there are groups and the detector takes none.
         """
         forget(self)
         try:
             X = validate_data(
                 self, X, dtype=[np.float64, np.float32], ensure_min_samples=2
             )
-            detector = clone(self.detector, safe=False)
-            detector.fit(X)
+            detector = _seeded_clone(self.detector, self.random_state)
+            _fit(detector, X, groups=groups)
             return self._adopt(detector)
         except BaseException:
             forget(self)
@@ -375,16 +453,8 @@ class SklearnDetector(DecisionMixin, OutlierMixin, BaseEstimator):
                 f"{type(detector).__name__} has no threshold_ after fit, which PyOD's "
                 "detectors have. In a Pipeline, wrap its last step."
             )
-        threshold = detector.threshold_
-        rule = getattr(detector, "contamination", None)
-        if hasattr(rule, "fit"):
-            threshold = _cut_from_labels(
-                np.asarray(detector.decision_scores_),
-                detector.labels_,
-                getattr(rule, "thresh_", None),
-            )
+        self.offset_ = -pyod_threshold(detector)
         self.detector_ = detector
-        self.offset_ = -float(threshold)
         return self
 
     def anomaly_score(self, X):

@@ -546,6 +546,24 @@ def test_the_command_reads_local_files(tmp_path, capsys):
     assert results["n_train"].tolist() == [0, 20]
 
 
+def test_the_command_reads_what_is_beside_a_broken_file(tmp_path, capsys):
+    """A folder or text in the place of a table is named in a warning."""
+    X, y = make_anomalies(100, 3, random_state=0)
+    np.savez(tmp_path / "good.npz", X=X, y=y == -1)
+    (tmp_path / "folder.npz").mkdir()
+    (tmp_path / "text.npz").write_text("X,y")
+    arguments = (
+        f"--detectors kNN --data {tmp_path} --seeds 1 --jobs 1 --output {tmp_path}"
+    ).split()
+    with pytest.warns(UserWarning, match=r"Left out.*\.npz") as caught:
+        assert main(arguments) == 0
+    assert len(caught) == 2
+    assert pd.read_csv(tmp_path / "results.csv")["dataset"].tolist() == ["good"]
+    with pytest.warns(UserWarning), pytest.raises(SystemExit):
+        main(["--localise", "--data", str(tmp_path)])
+    assert "needs one set of images" in capsys.readouterr().err
+
+
 def test_the_command_leaves_out_what_has_no_classes(tmp_path, capsys):
     """And says so; the quick suite then has sets of classes."""
     options = f"--protocol leave-one-class-out --detectors kNN --seeds 1 --jobs 1 \

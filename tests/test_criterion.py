@@ -152,6 +152,19 @@ def test_the_command_measures_tables_only(few_recipes, tmp_path, capsys):
     assert written["dataset"].tolist() == ["wine"] * 3
 
 
+def test_the_command_leaves_out_what_cannot_be_read(few_recipes, tmp_path, capsys):
+    """One broken table does not end it, and is named."""
+    X, y = make_anomalies(100, 3, random_state=0)
+    np.savez(tmp_path / "bad.npz", X=X, y=np.zeros(100))
+    arguments = f"--criterion --data {tmp_path} --output {tmp_path}".split()
+    assert main(arguments) == 1
+    np.savez(tmp_path / "good.npz", X=X, y=y == -1)
+    assert main(arguments) == 0
+    assert f"Left out: y in file '{tmp_path / 'bad.npz'}'" in capsys.readouterr().out
+    written = pd.read_csv(tmp_path / "criterion.csv")
+    assert set(written["dataset"]) == {"good"}
+
+
 def test_the_command_refuses_other_protocols(capsys):
     """What it measures is defined for one."""
     with pytest.raises(SystemExit):

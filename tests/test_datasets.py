@@ -1,6 +1,8 @@
 """Generators keep their promises, loaders read local files and nothing else."""
 
 import pickle
+import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
@@ -10,10 +12,11 @@ from scipy.stats import ks_2samp, spearmanr
 from skganomaly.datasets import (
     AnomalyDataset,
     LazyDatasets,
+    _files,
     load_adbench,
+    load_benchmark_data,
     load_bundled,
     load_digits_anomaly,
-    load_folder,
     load_mnist,
     make_anomalies,
     make_image_anomalies,
@@ -338,24 +341,24 @@ def test_mnist_comes_as_flat_rows_with_its_test_rows(data_folder):
     assert load_mnist(data_folder / "mnist.npz", classes=[2]).classes == (2,)
 
 
-def test_load_folder_finds_tables_and_images(data_folder):
+def test_benchmark_data_are_tables_and_images(data_folder):
     """A parent folder, the folder of tables and a single file all work."""
     everything = ["mnist-digits", "Alpha", "wine"]
-    assert list(load_folder(data_folder)) == everything
-    assert list(load_folder(data_folder / "adbench")) == everything[1:]
-    images = load_folder(data_folder / "mnist.npz", classes=[1])
+    assert list(load_benchmark_data(data_folder)) == everything
+    assert list(load_benchmark_data(data_folder / "adbench")) == everything[1:]
+    images = load_benchmark_data(data_folder / "mnist.npz", classes=[1])
     assert images["mnist-digits"].classes == (1,)
-    table = load_folder(data_folder / "adbench" / "wine.npz")
+    table = load_benchmark_data(data_folder / "adbench" / "wine.npz")
     assert table["wine"].n_anomalies == 5
 
 
 def test_missing_and_empty_folders_are_named(tmp_path):
     """The error says which path was looked at."""
-    for load in (load_adbench, load_folder, load_mnist):
+    for load in (load_adbench, load_benchmark_data, load_mnist):
         with pytest.raises(FileNotFoundError, match="nowhere"):
             load(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    for load in (load_adbench, load_folder):
+    for load in (load_adbench, load_benchmark_data):
         with pytest.raises(FileNotFoundError, match="empty"):
             load(tmp_path / "empty")
 
@@ -363,7 +366,7 @@ def test_missing_and_empty_folders_are_named(tmp_path):
 @pytest.mark.parametrize(
     "arrays, match",
     [
-        ({"X": np.ones((3, 2))}, "missing y"),
+        ({"X": np.ones((3, 2))}, "has no y"),
         ({"X": np.ones(3), "y": [0, 1, 1]}, "shape"),
         ({"X": np.ones((3, 2)), "y": [0, 1]}, "shape"),
         ({"X": np.ones((3, 2)), "y": [0, 1, 2]}, "both 0"),
@@ -377,22 +380,137 @@ def test_tables_with_wrong_arrays_are_refused(tmp_path, arrays, match):
     """The error names the file; pickled objects are never loaded."""
     np.savez(tmp_path / "odd.npz", **arrays)
     with pytest.raises(ValueError, match=match) as caught:
-        load_adbench(tmp_path)["odd"]
+        load_benchmark_data(tmp_path / "odd.npz")["odd"]
     assert "odd" in str(caught.value)
 
 
-def test_files_that_are_no_archives_are_refused(tmp_path):
-    """Text, a bare pickle and a damaged archive give an error with the file's name."""
-    (tmp_path / "text.npz").write_text("X,y")
-    (tmp_path / "pickle.npz").write_bytes(pickle.dumps({"X": 1, "y": 2}))
-    np.savez_compressed(tmp_path / "torn.npz", X=np.ones((50, 9)), y=[0, 1] * 25)
+def _archive(path, method=zipfile.ZIP_STORED, **content):
+    """Write an archive whose arrays are whatever bytes they are said to be."""
+    with zipfile.ZipFile(path, "w", compression=method) as archive:
+        for name, data in content.items():
+            archive.writestr(f"{name}.npy", data)
+
+
+def _array(shape, dtype="<f8", data=b"", version=b"\x01\x00"):
+    """Return an array in NumPy's format that claims a shape it may not have."""
+    header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}"
+    header = header.encode().ljust(117) + b"\n"
+    return b"\x93NUMPY" + version + len(header).to_bytes(2, "little") + header + data
+
+
+# Why a file can be seen to be none of ours without reading it whole.
+BROKEN = {
+    "text": lambda path: path.write_text("X,y"),
+    "empty": lambda path: path.touch(),
+    "pickle": lambda path: path.write_bytes(pickle.dumps({"X": 1, "y": 2})),
+    "folder": lambda path: path.mkdir(),
+    "dangling": lambda path: path.symlink_to("nowhere.npz"),
+    "half": lambda path: np.savez(path, X=np.ones((3, 2))),
+    "objects": lambda path: np.savez(path, X=np.array([[print]]), y=np.array([0])),
+    "raw": lambda path: _archive(path, X=b"1,2", y=b"0"),
+    "future": lambda path: _archive(path, X=_array((1, 1), version=b"\x09\x00"), y=b""),
+    "73 TiB": lambda path: _archive(path, X=_array((10**10, 1000)), y=_array((2,))),
+    "negative": lambda path: _archive(path, X=_array((-1, 1)), y=_array((2,))),
+    "no integer": lambda path: _archive(path, X=_array("(1.5, None)"), y=b""),
+    "other method": lambda path: _archive(
+        path, zipfile.ZIP_BZIP2, X=_array((1, 1), data=bytes(8)), y=b""
+    ),
+}
+
+
+@pytest.fixture
+def data_folder_with_broken_files(data_folder):
+    """Write the tables and images, and beside them all that is none of them."""
+    for name, write in BROKEN.items():
+        write(data_folder / "adbench" / f"{name}.npz")
+    return data_folder
+
+
+@pytest.mark.parametrize(
+    "load", [load_benchmark_data, lambda path: load_adbench(path / "adbench")]
+)
+def test_broken_files_do_not_block_the_others(load, data_folder_with_broken_files):
+    """Each is named in a warning, with the reason, and left out."""
+    with pytest.warns(UserWarning, match="Left out") as caught:
+        sets = load(data_folder_with_broken_files)
+    assert set(sets) - {"mnist-digits"} == {"Alpha", "wine"}
+    assert all(len(data.X) for data in sets.values())
+    messages = [str(warning.message) for warning in caught]
+    assert len(messages) == len(BROKEN)
+    for name in BROKEN:
+        (message,) = [m for m in messages if f"{name}.npz" in m]
+        assert len(message.split(f"{name}.npz")[1]) > 10
+    assert {warning.filename for warning in caught} == {__file__}
+
+
+@pytest.mark.parametrize("name", [name for name in BROKEN if name != "folder"])
+def test_a_broken_file_that_is_asked_for_is_an_error(name, tmp_path):
+    """It names the file; no memory is asked for on the word of a header."""
+    path = tmp_path / f"{name}.npz"
+    BROKEN[name](path)
+    missing = FileNotFoundError if name == "dangling" else ValueError
+    for load in (load_benchmark_data, load_mnist):
+        tracemalloc.start()
+        with pytest.raises(missing, match=f"{name}.npz"):
+            load(path)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2**20
+
+
+def test_a_folder_in_the_place_of_images_is_an_error(tmp_path):
+    (tmp_path / "mnist.npz").mkdir()
+    with pytest.raises(ValueError, match=r"mnist\.npz.*is no file"):
+        load_mnist(tmp_path / "mnist.npz")
+
+
+def test_claims_beyond_what_compression_can_do(tmp_path):
+    """The archive's directory and the header agree on it, and the bytes cannot."""
+    X, y = np.zeros((50, 9)), np.repeat([0, 1], 25)
+    np.savez_compressed(tmp_path / "honest.npz", X=X, y=y)
+    assert load_benchmark_data(tmp_path / "honest.npz")["honest"].n_anomalies == 25
+    claim = _array((2**25, 1))
+    _archive(tmp_path / "liar.npz", zipfile.ZIP_DEFLATED, X=claim, y=claim)
+    true, false = len(claim), len(claim) + 8 * 2**25
+    sizes = [size.to_bytes(4, "little") for size in (true, false)]
+    content = (tmp_path / "liar.npz").read_bytes().replace(*sizes)
+    (tmp_path / "liar.npz").write_bytes(content)
+    with zipfile.ZipFile(tmp_path / "liar.npz") as archive:
+        assert archive.getinfo("X.npy").file_size == false
+    with pytest.raises(ValueError, match="does not agree"):
+        load_benchmark_data(tmp_path / "liar.npz")
+
+
+def test_compressed_files_have_a_limit(tmp_path, monkeypatch):
+    """A small file may not fill the memory; uncompressed, its size is plain to see."""
+    X, y = np.zeros((1000, 9)), np.repeat([0, 1], 500)
+    np.savez_compressed(tmp_path / "dense.npz", X=X, y=y)
+    np.savez(tmp_path / "plain.npz", X=X, y=y)
+    monkeypatch.setattr(_files, "_MOST_INFLATED", 2**16)
+    with pytest.warns(UserWarning, match=r"dense\.npz.*compressed file may"):
+        sets = load_adbench(tmp_path)
+    assert list(sets) == ["plain"] and sets["plain"].X.shape == X.shape
+
+
+def test_files_of_one_name_do_not_replace_each_other(data_folder, table):
+    """The second is named in a warning."""
+    np.savez(data_folder / "wine.npz", X=table[0][:, :2], y=table[1])
+    with pytest.warns(UserWarning, match="called 'wine' already") as caught:
+        sets = load_benchmark_data(data_folder)
+    assert sets["wine"].X.shape == (20, 2) and len(caught) == 1
+
+
+def test_damage_inside_an_archive_is_an_error_when_it_is_read(tmp_path):
+    """It cannot be seen from the outside; the error names the file."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(5000, 9))
+    np.savez_compressed(tmp_path / "torn.npz", X=noise, y=[0, 1] * 2500)
     content = bytearray((tmp_path / "torn.npz").read_bytes())
-    content[60:90] = bytes(30)
+    content[200_000:200_100] = bytes(100)
     (tmp_path / "torn.npz").write_bytes(content)
     sets = load_adbench(tmp_path)
-    for name in ("text", "pickle", "torn"):
-        with pytest.raises(ValueError, match=name):
-            sets[name]
+    with pytest.raises(ValueError, match="torn"):
+        sets["torn"]
 
 
 def test_mnist_with_wrong_arrays_is_refused(tmp_path):

@@ -1,12 +1,19 @@
 """Docstrings say what signatures say; what README shows runs."""
 
 import ast
+import builtins
+import doctest
+import importlib
 import inspect
+import pickle
 import re
+import signal
+import subprocess
 import sys
 import types
 from pathlib import Path
 
+import joblib
 import pytest
 from numpydoc.docscrape import ClassDoc, FunctionDoc
 
@@ -46,9 +53,9 @@ PUBLIC = {
         "AnomalyDataset",
         "LazyDatasets",
         "load_adbench",
+        "load_benchmark_data",
         "load_bundled",
         "load_digits_anomaly",
-        "load_folder",
         "load_mnist",
         "make_anomalies",
         "make_image_anomalies",
@@ -122,6 +129,52 @@ def _public_methods(label, cls):
 
 
 DOCUMENTED = {label: (value, doc) for label, value, doc in _public_functions()}
+
+
+EXAMPLES = [
+    pytest.param(test, id=test.name)
+    for module in sorted(
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in Path(skganomaly.__file__).parent.rglob("*.py")
+        if path.stem != "__main__"
+    )
+    for test in doctest.DocTestFinder(exclude_empty=True).find(
+        importlib.import_module(module)
+    )
+    if test.examples
+]
+
+
+def test_there_are_examples():
+    """Which the next test reads."""
+    assert len(EXAMPLES) > 20
+
+
+@pytest.mark.parametrize("test", EXAMPLES)
+def test_examples_can_be_typed_by_a_reader(test):
+    """They import what they use by its public name, and bring along what they name."""
+    source = "".join(example.source for example in test.examples)
+    tree = ast.parse(source)
+    known = set(dir(builtins))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"relative: {ast.unparse(node)}"
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            parts = [*(getattr(node, "module", None) or "").split(".")]
+            parts += [part for alias in node.names for part in alias.name.split(".")]
+            private = [part for part in parts if part.startswith("_")]
+            assert not private, f"private: {ast.unparse(node)}"
+            known |= {(a.asname or a.name).split(".")[0] for a in node.names}
+        if isinstance(node, ast.Attribute):
+            assert not re.match("_[^_]", node.attr), f"private: .{node.attr}"
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            known.add(node.id)
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            known.add(node.name)
+        if isinstance(node, ast.arg):
+            known.add(node.arg)
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert used <= known, f"from nowhere: {sorted(used - known)}"
 
 
 def _parameters(value):
@@ -295,6 +348,59 @@ def test_code_of_pages_runs(page, tmp_path, monkeypatch, capsys):
         padded = "\n" * (line - 1) + code
         exec(compile(padded, str(path), "exec"), namespace)
     assert {"AutoencoderDetector", "GANomalyDetector"} & set(namespace)
+
+
+def _saving_function(path):
+    """Run the part of the page on saving that defines how; return the function."""
+    (code,) = [code for _, code in _code_blocks(path) if "\ndef save(" in code]
+    tree = ast.parse(code)
+    tree.body = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef)
+    ]
+    return ast.unparse(tree)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
+def test_saving_survives_a_kill(tmp_path):
+    """A process that is killed while it writes leaves the old file as it was."""
+    (tmp_path / "save.py").write_text(_saving_function(ROOT / "docs" / "scaling.rst"))
+    (tmp_path / "child.py").write_text(
+        "import os, signal, sys\n"
+        "from save import joblib, save\n"
+        "class Kill:\n"
+        "    def __reduce__(self):\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "class Fail:\n"
+        "    def __reduce__(self):\n"
+        "        raise ZeroDivisionError\n"
+        "save('old', 'model.joblib')\n"
+        "joblib.dump('old', 'plain.joblib')\n"
+        "try:\n"
+        "    save([os.urandom(10**6), Fail()], 'model.joblib')\n"
+        "except ZeroDivisionError:\n"
+        "    assert not [name for name in os.listdir() if name.startswith('.')]\n"
+        "    assert joblib.load('model.joblib') == 'old'\n"
+        "new = [os.urandom(10**6), Kill()]\n"
+        "save(new, 'model.joblib') if sys.argv[1] == 'save' else "
+        "joblib.dump(new, 'plain.joblib')\n"
+    )
+    for way in ("save", "plainly"):
+        result = subprocess.run(
+            [sys.executable, "-B", "child.py", way],
+            cwd=tmp_path,
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+        assert result.returncode == -signal.SIGKILL, result.stderr
+        for left in tmp_path.glob(".model*"):
+            left.unlink()
+    assert joblib.load(tmp_path / "model.joblib") == "old"
+    # What the page warns of.
+    with pytest.raises((EOFError, pickle.UnpicklingError)):
+        joblib.load(tmp_path / "plain.joblib")
 
 
 def test_readme_names_what_exists():

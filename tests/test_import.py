@@ -78,7 +78,7 @@ def _imports(path):
 # The modules of ours that each may import; what is not listed may import anything.
 ARROWS = {
     "_compat": set(),
-    "_directions": set(),
+    "_directions": {"thresholds"},
     "_docstrings": set(),
     "_fit_tasks": set(),
     "_health": set(),
@@ -130,7 +130,7 @@ ARROWS = {
         "architectures",
     },
     "_autoencoder": {"_base", "_compat", "_docstrings", "_losses"},
-    "interop": {"_compat", "_decisions", "_directions", "thresholds"},
+    "interop": {"_compat", "_decisions", "_directions"},
     "__init__": {"_anogan", "_autoencoder", "_ganomaly", "_version", "interop"},
 }
 # What a module may know outside the standard library and NumPy.

@@ -10,19 +10,26 @@ import joblib
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import config_context
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.ensemble import IsolationForest
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import NotFittedError, UnsetMetadataPassedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
-from sklearn.neighbors import KernelDensity
+from sklearn.neighbors import KernelDensity, LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import skganomaly
-from skganomaly import AutoencoderDetector, GANomalyDetector, as_pyod, from_pyod
+from skganomaly import (
+    AnoGANDetector,
+    AutoencoderDetector,
+    GANomalyDetector,
+    as_pyod,
+    from_pyod,
+)
 from skganomaly.benchmark import Detector, compare
 from skganomaly.datasets import AnomalyDataset, make_anomalies
 from skganomaly.thresholds import _cut_from_labels, _fit_threshold
@@ -224,13 +231,128 @@ def test_parameters_nest(small):
     assert "GANomalyDetector" in repr(wrapped) and "0.2" in repr(wrapped)
 
 
-def test_labels_given_to_fit_are_not_learned_from(small):
-    """As in PyOD, which warns."""
-    with pytest.warns(UserWarning, match="y should not be presented"):
-        wrapped = as_pyod(small()).fit(X_TRAIN, Y_TRAIN)
+@pytest.mark.parametrize(
+    "y", [Y_TRAIN, X_TRAIN[:, 0], ["a", None], "no labels"], ids=lambda y: str(y)[:9]
+)
+def test_y_that_is_ignored_is_not_validated(small, y):
+    """Neither its type nor its length, and without a warning."""
+    wrapped = as_pyod(small()).fit(X_TRAIN, y)
     assert_array_equal(
         wrapped.decision_scores_, as_pyod(small()).fit(X_TRAIN).decision_scores_
     )
+
+
+class Recorder(OutlierMixin, BaseEstimator):
+    """Keeps what fit was given."""
+
+    def fit(self, X, y=None, *, groups=None):
+        """Keep it."""
+        self.seen_ = y, groups
+        self.offset_ = 0.0
+        return self
+
+    def score_samples(self, X):
+        """Score by the first column."""
+        return -np.asarray(X)[:, 0]
+
+    decision_function = score_samples
+
+
+class Ungrouped(Recorder):
+    """Takes no groups."""
+
+    def fit(self, X, y=None):
+        """Keep what there is."""
+        return super().fit(X, y)
+
+
+def test_groups_reach_the_detector():
+    """Alone, behind other steps and there and back; y comes through as it is."""
+    groups, y = np.arange(len(X_TRAIN)) // 2, object()
+    for detector, inside in (
+        (Recorder(), lambda fitted: fitted),
+        (make_pipeline(StandardScaler(), Recorder()), lambda fitted: fitted[-1]),
+        (
+            make_pipeline(StandardScaler(), make_pipeline(Recorder())),
+            lambda fitted: fitted[-1][-1],
+        ),
+    ):
+        wrapped = as_pyod(detector).fit(X_TRAIN, y, groups=groups)
+        seen = inside(wrapped.detector_).seen_
+        assert seen[0] is y and seen[1] is groups
+        wrapped.fit(X_TRAIN)
+        assert inside(wrapped.detector_).seen_ == (None, None)
+        back = from_pyod(wrapped).fit(X_TRAIN, groups=groups)
+        assert inside(back.detector_.detector_).seen_[1] is groups
+
+
+def test_groups_by_metadata_routing():
+    """Where it is switched on, Pipelines say themselves which step asks for groups."""
+    groups = np.arange(len(X_TRAIN)) // 2
+    with config_context(enable_metadata_routing=True):
+        asks = Recorder().set_fit_request(groups=True)
+        wrapped = as_pyod(make_pipeline(StandardScaler(), asks))
+        wrapped.fit(X_TRAIN, groups=groups)
+        assert wrapped.detector_[-1].seen_[1] is groups
+        assert as_pyod(Recorder()).fit(X_TRAIN, groups=groups).detector_.seen_[1] is (
+            groups
+        )
+        silent = as_pyod(make_pipeline(StandardScaler(), Recorder()))
+        with pytest.raises(UnsetMetadataPassedError, match="groups"):
+            silent.fit(X_TRAIN, groups=groups)
+        assert not hasattr(silent, "detector_")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: as_pyod(Ungrouped()),
+        lambda: as_pyod(make_pipeline(StandardScaler(), Ungrouped())),
+        lambda: as_pyod(FrozenEstimator(Recorder().fit(X_TRAIN)), X_train=X_TRAIN),
+        lambda: from_pyod(KNN()),
+        lambda: from_pyod(as_pyod(Ungrouped())),
+    ],
+)
+def test_groups_that_nothing_takes_are_refused(make):
+    """They are not ignored in silence; without them all is well."""
+    wrapped = make().fit(X_TRAIN)
+    with pytest.raises(TypeError, match=r"(Ungrouped|Frozen|KNN).*takes no groups"):
+        wrapped.fit(X_TRAIN, groups=np.arange(len(X_TRAIN)))
+    assert not [name for name in vars(wrapped) if name.endswith("_")]
+
+
+def test_callers_can_seed_what_they_are_given(small):
+    """By the name `random_state`, into whatever is inside, at the next fit."""
+    expected = small(random_state=7).fit(X_TRAIN).anomaly_score(X_TEST)
+    pipeline = make_pipeline(StandardScaler(), small(random_state=None))
+    for detector in (small(random_state=None), small(random_state=3)):
+        wrapped = as_pyod(detector)
+        assert wrapped.random_state is None and "random_state" in wrapped.get_params()
+        wrapped = clone(wrapped.set_params(random_state=7)).fit(X_TRAIN)
+        assert_array_equal(wrapped.decision_function(X_TEST), expected)
+        assert wrapped.detector.random_state == detector.random_state
+    seeded = [as_pyod(pipeline, random_state=7).fit(X_TRAIN) for _ in range(2)]
+    assert seeded[0].detector_[-1].random_state == 7
+    assert pipeline[-1].random_state is None
+    assert_array_equal(seeded[0].decision_scores_, seeded[1].decision_scores_)
+    back = from_pyod(as_pyod(small(random_state=None)), random_state=7).fit(X_TRAIN)
+    assert_array_equal(back.anomaly_score(X_TEST), expected)
+    forest = from_pyod(IForest(n_estimators=3), random_state=5).fit(X_TRAIN)
+    assert forest.detector_.random_state == 5
+
+
+def test_no_seed_leaves_the_seeds_inside(small):
+    """The default changes nothing; what has no seed takes none."""
+    wrapped = as_pyod(small(random_state=3)).fit(X_TRAIN)
+    assert wrapped.detector_.random_state == 3
+    neighbors = as_pyod(LocalOutlierFactor(novelty=True), random_state=0)
+    plain = as_pyod(LocalOutlierFactor(novelty=True))
+    assert_array_equal(
+        neighbors.fit(X_TRAIN).decision_scores_, plain.fit(X_TRAIN).decision_scores_
+    )
+    fitted = as_pyod(small(random_state=3).fit(X_TRAIN), random_state=7)
+    assert fitted.detector_.random_state == 3
+    assert clone(fitted).fit(X_TRAIN).detector_.random_state == 7
 
 
 def test_a_fitted_detector_is_not_trained_again(small, monkeypatch):
@@ -553,22 +675,36 @@ def test_embeddings(small):
 def _conformal_p_values(detector, **options):
     nonconform = pytest.importorskip("nonconform", reason="nonconform is not installed")
     model = nonconform.ConformalDetector(
-        detector, nonconform.Split(n_calib=0.3), seed=0, **options
+        detector, nonconform.Split(n_calib=0.3), seed=3, **options
     )
     return model.fit(X_TRAIN[Y_TRAIN == 0]).compute_p_values(X_TEST)
 
 
 def test_nonconform(small):
-    """Anomalies have low p-values by both ways, and high ones if nothing is said."""
-    native = _conformal_p_values(small(), score_polarity="higher_is_normal")
-    assert native[Y_TEST == 1].mean() < 0.1
-    assert 0.35 < native[Y_TEST == 0].mean() < 0.65
-    assert_allclose(_conformal_p_values(as_pyod(small())), native)
-    said = _conformal_p_values(as_pyod(small()), score_polarity="higher_is_anomalous")
-    assert_allclose(said, native)
-    assert _conformal_p_values(small())[Y_TEST == 1].mean() > 0.9
-    with pytest.raises(ValueError, match="score polarity"):
-        _conformal_p_values(small(), score_polarity="auto")
+    """Anomalies have low p-values, the same by every way, and its seed decides."""
+    ours = as_pyod(small(random_state=None))
+    p_values = _conformal_p_values(ours)
+    assert p_values[Y_TEST == 1].mean() < 0.1
+    assert 0.35 < p_values[Y_TEST == 0].mean() < 0.65
+    assert_allclose(_conformal_p_values(ours), p_values)
+    said = _conformal_p_values(ours, score_polarity="higher_is_anomalous")
+    assert_allclose(said, p_values)
+    pipeline = make_pipeline(StandardScaler(), small(random_state=None))
+    scaled = [_conformal_p_values(as_pyod(pipeline)) for _ in range(2)]
+    assert scaled[0][Y_TEST == 1].mean() < 0.1
+    assert_allclose(*scaled)
+    with pytest.raises(ValueError, match=r"as_pyod\(GANomalyDetector"):
+        _conformal_p_values(small())
+
+
+@pytest.mark.parametrize("cls", [AnoGANDetector, AutoencoderDetector, GANomalyDetector])
+def test_a_tool_that_reads_scores_the_other_way_is_stopped(small, cls):
+    """The mark of nonconform on a bare detector; as_pyod, whose way it reads, fits."""
+    marked = {"contamination": sys.float_info.min}
+    with pytest.raises(ValueError, match=rf"Give it as_pyod\({cls.__name__}\(\.\.\.\)"):
+        small(cls).set_params(**marked).fit(X_TRAIN)
+    fitted = as_pyod(small(cls, max_steps=2)).set_params(**marked).fit(X_TRAIN)
+    assert fitted.labels_.sum() == 0
 
 
 def test_nonconform_calibrates_a_fitted_detector(small):

@@ -1,5 +1,6 @@
 """Displays keep the arrays they draw, and draw what they say."""
 
+import itertools
 import subprocess
 import sys
 
@@ -18,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
-from skganomaly import AutoencoderDetector, GANomalyDetector, plotting
+from skganomaly import AutoencoderDetector, GANomalyDetector, as_pyod, plotting
 from skganomaly.plotting import (
     ContributionDisplay,
     LossCurveDisplay,
@@ -26,6 +27,7 @@ from skganomaly.plotting import (
     ScoreDistributionDisplay,
     ScoreOverTimeDisplay,
 )
+from skganomaly.timeseries import TimeSeriesDetector
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -180,6 +182,102 @@ def test_distribution_of_pyod_has_its_direction(table, new_rows):
     np.testing.assert_array_equal(display.scores > display.threshold, flagged)
 
 
+class _Thresholder:
+    """Flags the highest or the lowest scores; ``thresh_`` is a share of their range."""
+
+    def __init__(self, highest):
+        self.highest = highest
+
+    def fit(self, scores):
+        """Flag a tenth."""
+        self.low_, self.range_ = scores.min(), np.ptp(scores)
+        rate = 0.9 if self.highest else 0.1
+        self.thresh_ = (np.quantile(scores, rate) - self.low_) / self.range_
+        self.labels_ = self.predict(scores)
+        return self
+
+    def predict(self, scores):
+        """Compare with the cut, on the scale of the training scores."""
+        scaled = (scores - self.low_) / self.range_
+        flagged = scaled >= self.thresh_ if self.highest else scaled <= self.thresh_
+        return flagged.astype(int)
+
+
+def test_threshold_of_a_thresholder_is_in_the_units_of_the_scores(
+    small, table, new_rows
+):
+    """The cut that is drawn parts the rows as the detector's labels do."""
+    knn = pytest.importorskip("pyod.models.knn")
+    reason = "older versions of pyod fit a thresholder anew to the rows they predict"
+    pytest.importorskip("pyod", minversion="3.6.3", reason=reason)
+    for detector in (
+        knn.KNN(contamination=_Thresholder(highest=True)),
+        as_pyod(small(), contamination=_Thresholder(highest=True)),
+    ):
+        detector.fit(table)
+        flagged = detector.predict(new_rows) == 1
+        assert 0 < flagged.mean() < 1
+        display = ScoreDistributionDisplay.from_estimator(detector, new_rows)
+        np.testing.assert_array_equal(display.scores > display.threshold, flagged)
+        assert f"{flagged.mean():.1%} above" in _texts(display.ax_)[0]
+        display = ScoreOverTimeDisplay.from_estimator(detector, new_rows)
+        np.testing.assert_array_equal(display.flagged_, flagged)
+
+
+def test_labels_of_no_cut_have_no_threshold(table, new_rows):
+    """Where the lowest scores are flagged, a line would say what is not so."""
+    knn = pytest.importorskip("pyod.models.knn")
+    detector = knn.KNN(contamination=_Thresholder(highest=False)).fit(table)
+    for display in (ScoreDistributionDisplay, ScoreOverTimeDisplay):
+        with pytest.warns(UserWarning, match="No threshold is drawn.*highest"):
+            drawn = display.from_estimator(detector, new_rows)
+        assert drawn.threshold is None
+        np.testing.assert_array_equal(
+            drawn.scores, detector.decision_function(new_rows)
+        )
+
+
+def test_rows_without_a_score_are_left_out_and_counted():
+    """Shares are of the rows that have one."""
+    scores = np.array([1.0, np.nan, 2.0, 3.0, np.nan, 9.0])
+    y = np.array([1, 1, 1, 1, -1, -1])
+    display = ScoreDistributionDisplay.from_predictions(y, scores, threshold=2.5)
+    assert _texts(display.ax_) == [
+        "3 normal rows, 33.3% above",
+        "1 anomalies, 100.0% above",
+        "2 without a score",
+        "threshold 2.5",
+    ]
+    np.testing.assert_array_equal(display.scores, scores)
+    display = ScoreDistributionDisplay.from_predictions(
+        None, scores, reference_scores=[1.0, 2.0]
+    )
+    assert _texts(display.ax_) == ["2 reference rows", "4 rows", "2 without a score"]
+    assert display.plot(xscale="log").ax_.get_xscale() == "log"
+    # A group of which no row has a score is not drawn.
+    display = ScoreDistributionDisplay.from_predictions(y, np.where(y == 1, 1, np.nan))
+    assert _texts(display.ax_) == ["4 normal rows", "2 without a score"]
+    with pytest.raises(ValueError, match="None of the 2 rows has a score"):
+        ScoreDistributionDisplay.from_predictions(None, [np.nan, np.nan])
+
+
+def test_a_series_with_gaps_is_drawn(small):
+    """By both displays, with the NaN that our own detector of series gives."""
+    series = np.sin(np.arange(400) / 5)
+    series[[100, 101, 250]] = np.nan
+    detector = TimeSeriesDetector(small(), window_length=10, missing="drop")
+    detector.fit(np.sin(np.arange(300) / 5))
+    unscored = np.isnan(detector.anomaly_score(series))
+    assert 0 < unscored.sum() < 100
+    y = np.arange(400) >= 350
+    display = ScoreDistributionDisplay.from_estimator(detector, series, y)
+    assert f"{unscored.sum()} without a score" in _texts(display.ax_)
+    assert f"{350 - unscored.sum()} normal rows" in _texts(display.ax_)[0]
+    display = ScoreOverTimeDisplay.from_estimator(detector, series, y)
+    np.testing.assert_array_equal(np.isnan(display.scores), unscored)
+    assert not display.flagged_[unscored].any()
+
+
 def test_distribution_shows_each_group_as_a_whole():
     rng = np.random.default_rng(0)
     scores = np.append(rng.normal(size=500), rng.normal(4, size=20))
@@ -292,7 +390,7 @@ def test_constant_scores():
     ("arguments", "options", "message"),
     [
         (([0, 1], [1.0, 2.0, 3.0]), {}, "inconsistent"),
-        ((None, [1.0, np.nan]), {}, "y_score contains NaN"),
+        ((None, [1.0, np.inf]), {}, "y_score contains infinity"),
         ((None, [[1.0, 2.0]]), {}, "1d array"),
         ((None, [1.0, 2.0]), {"xscale": "square"}, "xscale='square'"),
         ((None, [1.0, 2.0]), {"reference_scores": [np.inf]}, "reference_scores"),
@@ -747,6 +845,93 @@ PAIRS = pd.MultiIndex.from_tuples([("a", 0), ("a", 1)])
 def test_over_time_refuses(arguments, options, message):
     with pytest.raises(ValueError, match=message):
         ScoreOverTimeDisplay.from_predictions(*arguments, **options)
+
+
+# Labels.
+
+
+def _drawn_texts(figure):
+    """Boxes of all that is written outside the panels and on bars, by their text."""
+    figure.canvas.draw()
+    texts = []
+    for ax in figure.axes:
+        texts += [ax.title, *ax.texts]
+        for axis in (ax.xaxis, ax.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            texts += [axis.label, axis.get_offset_text()]
+            texts += [
+                tick.label1
+                for tick in axis.get_major_ticks()
+                if low <= tick.get_loc() <= high and ax.axison
+            ]
+    return [
+        (text.get_text(), text.get_window_extent())
+        for text in texts
+        if text.get_text() and text.get_visible()
+    ]
+
+
+def _collisions(boxes):
+    """Pairs of texts whose boxes overlap by more than half a pixel."""
+    return [
+        (one, other)
+        for (one, a), (other, b) in itertools.combinations(boxes, 2)
+        if min(a.x1, b.x1) - max(a.x0, b.x0) > 0.5
+        and min(a.y1, b.y1) - max(a.y0, b.y0) > 0.5
+    ]
+
+
+def _crowded():
+    """Displays with long names, many digits, flat panels and marks at the edges."""
+    rng = np.random.default_rng(0)
+    names = ["requests per second", "latency", "a_very_long_name_of_a_metric_of_mine"]
+    minutes = pd.date_range("2024-03-01", periods=90, freq="min", name="measured")
+    frame = pd.DataFrame(1e6 * rng.normal(size=(90, 3)), columns=names, index=minutes)
+    yield lambda: ScoreOverTimeDisplay.from_predictions(
+        np.arange(90) < 20, 1e7 * rng.normal(size=90), frame, threshold=2e7
+    )
+    yield lambda: ScoreDistributionDisplay.from_predictions(
+        None, 1e-7 * rng.normal(size=90), threshold=1e-7
+    )
+    for shape, size in (
+        ((1, 1, 8, 64), 1e-6),
+        ((3, 2, 8, 8), 1e7),
+        ((1, 1, 9, 9), 1e5),
+        ((2, 3, 40, 8), 1.0),
+        ((3, 2, 40), 1e7),
+    ):
+        rows = size * rng.normal(size=shape)
+        yield ReconstructionDisplay(
+            inputs=rows,
+            reconstructions=rows / 2,
+            heat=rows,
+            heat_label="distance from a normal counterpart",
+            scores=1e8 * rng.uniform(size=len(rows)),
+            threshold=5e7,
+        ).plot
+
+
+@pytest.mark.parametrize("draw", [*_crowded()])
+def test_labels_do_not_collide(draw):
+    boxes = _drawn_texts(draw().figure_)
+    assert len(boxes) > 3
+    assert _collisions(boxes) == []
+
+
+def test_bars_of_known_anomalies_leave_labels_alone():
+    """The power of ten stands above them."""
+    y = np.arange(600) < 90
+    metric = pd.Series(1e6 * np.sin(np.arange(600) / 30))
+    metric.index = pd.date_range("2024-03-01", periods=600, freq="min")
+    display = ScoreOverTimeDisplay.from_predictions(y, y, metric, threshold=0.5)
+    display.axes_[0, 0].set_xlim(metric.index[0], metric.index[-1])
+    boxes = dict(_drawn_texts(display.figure_))
+    panel = display.axes_[0, 0]
+    (bar,) = [m for m in panel.collections if m.get_label() == "known anomaly"]
+    (path,) = bar.get_paths()
+    box = path.get_extents(panel.get_xaxis_transform())
+    assert box.width > 9 and box.y0 > panel.bbox.y1 - 1 and "1e6" in boxes
+    assert _collisions([("bar", box), *boxes.items()]) == []
 
 
 # Axes given.

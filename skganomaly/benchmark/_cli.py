@@ -6,7 +6,7 @@ from pathlib import Path
 
 import joblib
 
-from ..datasets import AnomalyDataset, LazyDatasets, load_bundled, load_folder
+from ..datasets import AnomalyDataset, LazyDatasets, load_benchmark_data, load_bundled
 from ._compare import (
     COLUMNS,
     iterate_comparison,
@@ -264,11 +264,18 @@ def _report_localisation(parser, options):
     try:
         pandas = import_optional("pandas")
         if options.data:
-            (dataset,) = (
+            datasets = load_benchmark_data(options.data, classes=options.classes)
+            images = [
                 data
-                for data in load_folder(options.data, classes=options.classes).values()
+                for _, data in _readable(datasets)
                 if data.classes and data.input_shape
-            )
+            ]
+            if len(images) != 1:
+                raise ValueError(
+                    f"--localise needs one set of images, and {options.data} has "
+                    f"{len(images)} that can be read."
+                )
+            dataset = images[0]
         else:
             dataset = load_bundled()["digits"]
             if options.classes:
@@ -327,7 +334,10 @@ def _report_criterion(datasets, options):
     # The estimators import torch, which the baselines do without.
     from ._criterion import format_criteria, measure_criteria, summarize_criteria
 
-    tables = [name for name in datasets if datasets[name].input_shape is None]
+    tables = [name for name, data in _readable(datasets) if data.input_shape is None]
+    if not tables:
+        show("There is no table to measure criteria on.")
+        return 1
     start = time.perf_counter()
     with limit_threads(options.threads):
         figures = measure_criteria(
@@ -339,6 +349,15 @@ def _report_criterion(datasets, options):
     show(format_criteria(summarize_criteria(figures)))
     show(f"\n{time.perf_counter() - start:.0f} s; figures in {output}")
     return 0
+
+
+def _readable(datasets):
+    """Yield name and data of each data set, and say which cannot be read."""
+    for name in datasets:
+        try:
+            yield name, datasets[name]
+        except (ValueError, OSError) as error:
+            show(f"Left out: {error}")
 
 
 def _positive(text):
@@ -354,7 +373,7 @@ def _select_datasets(options):
         options.suite = "full" if options.data else "quick"
     by_class = options.protocol == "leave-one-class-out"
     if options.data:
-        datasets = load_folder(options.data, classes=options.classes)
+        datasets = load_benchmark_data(options.data, classes=options.classes)
     else:
         datasets = load_bundled()
     if options.datasets:

@@ -118,7 +118,7 @@ def compare(
     --------
     >>> from sklearn.ensemble import IsolationForest
     >>> from skganomaly.benchmark import compare
-    >>> from ..datasets import make_anomalies
+    >>> from skganomaly.datasets import make_anomalies
     >>> data = {"local": make_anomalies(200, kind="local", random_state=0)}
     >>> results = compare({"forest": IsolationForest()}, data, seeds=(0, 1))
     >>> results[["detector", "dataset", "seed", "n_train", "n_test"]]

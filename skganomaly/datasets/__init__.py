@@ -7,7 +7,7 @@ translated when they are read.
 
 from ._bundled import load_bundled, load_digits_anomaly
 from ._containers import AnomalyDataset, LazyDatasets
-from ._files import load_adbench, load_folder, load_mnist
+from ._files import load_adbench, load_benchmark_data, load_mnist
 from ._generated import make_anomalies, make_image_anomalies
 from ._series import make_metric_anomalies
 
@@ -15,9 +15,9 @@ __all__ = [
     "AnomalyDataset",
     "LazyDatasets",
     "load_adbench",
+    "load_benchmark_data",
     "load_bundled",
     "load_digits_anomaly",
-    "load_folder",
     "load_mnist",
     "make_anomalies",
     "make_image_anomalies",

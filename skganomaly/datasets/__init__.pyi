@@ -9,9 +9,9 @@ __all__ = [
     "AnomalyDataset",
     "LazyDatasets",
     "load_adbench",
+    "load_benchmark_data",
     "load_bundled",
     "load_digits_anomaly",
-    "load_folder",
     "load_mnist",
     "make_anomalies",
     "make_image_anomalies",
@@ -45,6 +45,9 @@ class LazyDatasets(Mapping[str, AnomalyDataset]):
     def select(self, names: Sequence[str]) -> LazyDatasets: ...
 
 def load_adbench(folder: str | PathLike[str]) -> LazyDatasets: ...
+def load_benchmark_data(
+    path: str | PathLike[str], *, classes: Sequence[int] | None = None
+) -> LazyDatasets: ...
 def load_bundled() -> LazyDatasets: ...
 def load_digits_anomaly(
     *,
@@ -52,9 +55,6 @@ def load_digits_anomaly(
     anomaly_class: int | None = None,
     as_images: bool = False,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]: ...
-def load_folder(
-    path: str | PathLike[str], *, classes: Sequence[int] | None = None
-) -> LazyDatasets: ...
 def load_mnist(
     path: str | PathLike[str], *, classes: Sequence[int] | None = None
 ) -> AnomalyDataset: ...

@@ -1,7 +1,8 @@
 """Benchmark data from local files, read without pickle."""
 
+import math
+import warnings
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,17 @@ from ._containers import (
     check_table,
     some_values,
 )
+
+_TABLE_ARRAYS = ("X", "y")
+_IMAGE_ARRAYS = ("X_train", "y_train", "X_test", "y_test")
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+# Deflate makes no more than this of a byte: 258 bytes cost two bits.
+_DEFLATE = 1032
+# Bytes of memory that a compressed file may ask for: a megabyte can hold a gigabyte.
+_MOST_INFLATED = 4 * 2**30
 
 
 def load_adbench(folder):
@@ -37,9 +49,17 @@ def load_adbench(folder):
     ValueError
         When a table is asked for whose arrays are not as described.
 
+    Warns
+    -----
+    UserWarning
+        For each ``.npz`` that is left out, with the reason: no file, no archive, one
+        without `X` and `y`, or one that claims what it cannot hold.
+
     Notes
     -----
-    Files are read without pickle, so an untrusted file cannot run code.
+    Files are read without pickle, so an untrusted file cannot run code. What a file
+    says of its size is held against the size that it has before memory is asked for,
+    and a compressed one may take up at most 4 GiB of memory.
 
     References
     ----------
@@ -49,13 +69,12 @@ def load_adbench(folder):
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {str(folder)!r}.")
-    paths = sorted(folder.glob("*.npz"), key=lambda path: path.stem.lower())
-    tables = {path.stem: path for path in paths if not _is_mnist(path)}
+    tables = [path for path, images in _find_archives(folder) if not images]
     if not tables:
         raise FileNotFoundError(
             f"No .npz file with arrays X and y in folder {str(folder)!r}."
         )
-    return LazyDatasets({name: _TableLoader(path) for name, path in tables.items()})
+    return LazyDatasets({path.stem: _TableLoader(path) for path in tables})
 
 
 def load_mnist(path, *, classes=None):
@@ -80,10 +99,9 @@ def load_mnist(path, *, classes=None):
     FileNotFoundError
         If there is no such file.
     ValueError
-        If its arrays are not as described.
+        If it cannot be read, or its arrays are not as described.
     """
-    names = ("X_train", "y_train", "X_test", "y_test")
-    X_train, y_train, X_test, y_test = _read_arrays(path, names)
+    X_train, y_train, X_test, y_test = _read_arrays(path, _IMAGE_ARRAYS)
     if X_train.ndim != 3 or X_train.shape[1:] != X_test.shape[1:]:
         raise ValueError(
             f"X_train and X_test in {str(path)!r} must be grey images of one size, got "
@@ -101,8 +119,10 @@ def load_mnist(path, *, classes=None):
     )
 
 
-def load_folder(path, *, classes=None):
+def load_benchmark_data(path, *, classes=None):
     """Open whatever benchmark data a local path holds.
+
+    These are ``.npz`` archives of arrays; folders of image files are not read.
 
     Parameters
     ----------
@@ -122,21 +142,33 @@ def load_folder(path, *, classes=None):
     ------
     FileNotFoundError
         If there is no such path, or no benchmark data in it.
+    ValueError
+        If it is one file, and that has no such arrays.
+
+    Warns
+    -----
+    UserWarning
+        For each ``.npz`` of a folder that is left out, with the reason; see
+        :func:`load_adbench`.
     """
     path = Path(path)
     if path.is_file():
-        if _is_mnist(path):
-            return LazyDatasets({"mnist-digits": _MnistLoader(path, classes)})
-        return LazyDatasets({path.stem: _TableLoader(path)})
+        name, loader = _named_loader(path, _check_archive(path), classes)
+        return LazyDatasets({name: loader})
     if not path.is_dir():
         raise FileNotFoundError(f"There is no file or folder {str(path)!r}.")
     loaders = {}
     for folder in (path, path / "adbench"):
-        for file in sorted(folder.glob("*.npz"), key=lambda file: file.stem.lower()):
-            if _is_mnist(file):
-                loaders["mnist-digits"] = _MnistLoader(file, classes)
+        for file, images in _find_archives(folder):
+            name, loader = _named_loader(file, images, classes)
+            if name in loaders:
+                warnings.warn(
+                    f"Left out: {str(file)!r}, as {str(loaders[name].path)!r} is "
+                    f"called {name!r} already.",
+                    stacklevel=2,
+                )
             else:
-                loaders[file.stem] = _TableLoader(file)
+                loaders[name] = loader
     if not loaders:
         raise FileNotFoundError(
             f"No benchmark data in {str(path)!r}: expected .npz files with arrays X "
@@ -160,7 +192,7 @@ class _TableLoader:
     path: Path
 
     def __call__(self):
-        X, y = _read_arrays(self.path, ("X", "y"))
+        X, y = _read_arrays(self.path, _TABLE_ARRAYS)
         y = np.ravel(y)
         check_table(X, y, f"file {str(self.path)!r}")
         if set(np.unique(y).tolist()) != {0, 1}:
@@ -171,32 +203,92 @@ class _TableLoader:
         return AnomalyDataset(self.path.stem, X, np.where(y == 1, -1, 1))
 
 
-def _array_names(path):
-    # Only the archive's directory is read: listing a folder stays cheap.
+def _named_loader(path, images, classes):
+    if images:
+        return "mnist-digits", _MnistLoader(path, classes)
+    return path.stem, _TableLoader(path)
+
+
+def _find_archives(folder):
+    """Return the archives in a folder by name, and whether they hold images.
+
+    A file that cannot be one of them is named in a warning and left out, as it says
+    nothing about the others.
+    """
+    found = []
+    for path in sorted(folder.glob("*.npz"), key=lambda path: path.stem.lower()):
+        try:
+            found.append((path, _check_archive(path)))
+        except ValueError as error:
+            warnings.warn(f"Left out: {error}", stacklevel=3)
+    return found
+
+
+def _check_archive(path, names=None):
+    """Tell whether an archive holds images; ValueError if it has no such arrays.
+
+    The directory of the archive and the headers of the arrays are read and nothing
+    else, so looking through a folder stays cheap. Both may be made up: what they claim
+    is held against the size of the file before memory is asked for.
+    """
+    if not path.is_file():
+        raise ValueError(f"{str(path)!r} is no file.")
     try:
         with zipfile.ZipFile(path) as archive:
-            return {name.removesuffix(".npy") for name in archive.namelist()}
-    except zipfile.BadZipFile:
-        # Reading it gives the error that names the file.
-        return set()
+            found = {name.removesuffix(".npy") for name in archive.namelist()}
+            images = "X_train" in found
+            if names is None:
+                names = _IMAGE_ARRAYS if images else _TABLE_ARRAYS
+            missing = set(names) - found
+            if missing:
+                raise ValueError(
+                    f"it has no {', '.join(sorted(missing))}; expected are arrays "
+                    f"{', '.join(names)}."
+                )
+            _check_sizes(archive, names, path.stat().st_size)
+    except Exception as error:  # A stranger's file can be wrong in any way.
+        raise ValueError(f"File {str(path)!r} cannot be read: {error}") from error
+    return images
 
 
-def _is_mnist(path):
-    return "X_train" in _array_names(path)
+def _check_sizes(archive, names, file_size):
+    inflated = 0
+    for name in names:
+        entry = archive.getinfo(f"{name}.npy")
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"{name} is compressed by a method that NumPy has not.")
+        deflated = entry.compress_type == zipfile.ZIP_DEFLATED
+        possible = min(entry.compress_size, file_size) * (_DEFLATE if deflated else 1)
+        with archive.open(entry) as stream:
+            version = np.lib.format.read_magic(stream)
+            if version not in _HEADERS:
+                raise ValueError(f"{name} has a header of version {version}.")
+            shape, _, dtype = _HEADERS[version](stream)
+            claimed = stream.tell() + math.prod(shape) * dtype.itemsize
+        if dtype.hasobject:
+            raise ValueError(f"{name} holds objects, which would need pickle.")
+        if claimed != entry.file_size or claimed > possible:
+            raise ValueError(
+                f"{name} claims shape {shape} of {dtype}, which does not agree with "
+                f"{entry.compress_size} bytes in a file of {file_size}."
+            )
+        inflated += claimed if deflated else 0
+    if inflated > _MOST_INFLATED:
+        raise ValueError(
+            f"{', '.join(names)} take {inflated / 2**30:.1f} GiB in memory, more than "
+            f"the {_MOST_INFLATED / 2**30:g} GiB that a compressed file may. If you "
+            "trust it, save it again with numpy.savez, which does not compress."
+        )
 
 
 def _read_arrays(path, names):
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"There is no file {str(path)!r}.")
-    missing = set(names) - _array_names(path)
-    if missing:
-        raise ValueError(
-            f"File {str(path)!r} is no .npz archive with arrays {', '.join(names)}: "
-            f"missing {', '.join(sorted(missing))}."
-        )
+    _check_archive(path, names)
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return [archive[name] for name in names]
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            # Under the very name that was checked.
+            return [archive[f"{name}.npy"] for name in names]
+    except Exception as error:  # The rest of it can be wrong in any way, too.
         raise ValueError(f"File {str(path)!r} cannot be read: {error}") from error

@@ -1,5 +1,7 @@
 """Axes, colours and scales that the displays share."""
 
+import textwrap
+
 import numpy as np
 
 BLUE, VERMILLION, ORANGE, GREY = "#0072B2", "#D55E00", "#E69F00", "#999999"
@@ -68,6 +70,21 @@ def check_count(n, what, instead):
 def strip(ax):
     """Take away the lines above and to the right."""
     ax.spines[["top", "right"]].set_visible(False)
+
+
+def label_panel(panel, label):
+    """Label a panel at its left, in lines that are no longer than the panel is high.
+
+    Beside one that is too low for most words, the label lies.
+    """
+    panel.set_ylabel(label)
+    # A letter is little more than half as wide as the font is high.
+    letter = 0.6 * panel.yaxis.label.get_fontsize() * panel.figure.dpi / 72
+    n_letters = int(panel.get_window_extent().height / letter)
+    if n_letters < 8:
+        panel.yaxis.label.set(rotation=0, ha="right", va="center")
+        n_letters = 18
+    panel.set_ylabel(textwrap.fill(label, n_letters))
 
 
 def draw_threshold(draw_line, threshold, **options):

@@ -1,5 +1,6 @@
 """From estimators, labels and times to arrays."""
 
+import warnings
 from numbers import Real
 
 import numpy as np
@@ -8,7 +9,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
-from .._directions import detector_inside
+from .._directions import detector_inside, pyod_threshold
 
 _NUMBER_THEM = "Pass time=np.arange(len(y_score)) to number the rows instead."
 
@@ -42,13 +43,22 @@ def names_of_features(estimator):
 
 
 def anomaly_scores(estimator, X):
-    """Scores of rows, higher for more anomalous, and the threshold in their units."""
+    """Scores of rows, higher for more anomalous, and the threshold in their units.
+
+    The threshold is None, with a warning, where labels are not those of any cut.
+    """
     detector = detector_inside(estimator)
     # A detector of PyOD calls itself an outlier detector, with the opposite sign.
     if hasattr(detector, "decision_scores_"):
-        scores, threshold = estimator.decision_function(X), detector.threshold_
+        scores = estimator.decision_function(X)
+        try:
+            threshold = pyod_threshold(detector)
+        except ValueError as error:
+            warnings.warn(f"No threshold is drawn. {error}", stacklevel=3)
+            threshold = None
     elif hasattr(detector, "offset_") and hasattr(estimator, "score_samples"):
         scores, threshold = -estimator.score_samples(X), -detector.offset_
+        threshold = float(np.asarray(threshold).item())
     else:
         check_is_fitted(detector)
         raise TypeError(
@@ -57,8 +67,7 @@ def anomaly_scores(estimator, X):
             "have that score new rows, nor decision_scores_, as those of PyOD have. "
             "Score the rows yourself and use from_predictions."
         )
-    # Some are arrays of one number.
-    return np.asarray(scores, dtype=np.float64), float(np.asarray(threshold).item())
+    return np.asarray(scores, dtype=np.float64), threshold
 
 
 def check_scores(scores, name, *, missing=False):

@@ -1,7 +1,5 @@
 """Images and windows, and what a detector makes of them."""
 
-import textwrap
-
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
@@ -13,6 +11,7 @@ from ._drawing import (
     grid_of_axes,
     heat_colors,
     import_pyplot,
+    label_panel,
     robust_limits,
     robust_maximum,
     strip,
@@ -195,7 +194,8 @@ class ReconstructionDisplay:
         self.figure_ = self.axes_[0, 0].figure
         if self.scores is not None:
             for panel, score in zip(self.axes_[0], self.scores, strict=True):
-                title = f"score {score:.2f}"
+                # A score of many digits would reach into the next panel.
+                title = f"score {score:{'.2f' if abs(score) < 1e5 else '.3g'}}"
                 if self.threshold is not None:
                     flagged = score > self.threshold
                     title += "\nanomaly" if flagged else "\nnormal"
@@ -224,8 +224,8 @@ class ReconstructionDisplay:
                 else:
                     panel.imshow(image.mean(axis=0), cmap="gray", vmin=low, vmax=high)
             if n_channels not in (1, 3):
-                label += f"\n(mean of {n_channels} channels)"
-            panels[0].set_ylabel(label)
+                label += f" (mean of {n_channels} channels)"
+            label_panel(panels[0], label)
         if self.heat is not None:
             self._plot_heat_maps(self.axes_[-1], cmap)
         for panel in self.axes_.flat:
@@ -233,6 +233,8 @@ class ReconstructionDisplay:
             panel.set_yticks([])
 
     def _plot_heat_maps(self, panels, cmap):
+        from matplotlib.ticker import MaxNLocator
+
         heat = self.heat.sum(axis=1)
         signed = (heat < 0).any()
         limit = robust_maximum(np.abs(heat))
@@ -246,8 +248,15 @@ class ReconstructionDisplay:
             (False, True): "max",
             (True, True): "both",
         }[beyond]
+        # Numbers without a power of ten for all, which would stand in the label.
+        inches = panels[0].figure.dpi_scale_trans.inverted()
+        (left, _), (right, _) = inches.transform(
+            [panels[0].get_window_extent().min, panels[-1].get_window_extent().max]
+        )
         self.colorbar_ = panels[0].figure.colorbar(
             drawn,
+            ticks=MaxNLocator(int(np.clip(1.2 * (right - left), 2, 8))),
+            format="%.3g",
             ax=list(panels),
             location="bottom",
             extend=extend,
@@ -256,7 +265,7 @@ class ReconstructionDisplay:
         )
         summed = ", sum over channels" if self.heat.shape[1] > 1 else ""
         self.colorbar_.set_label(self.heat_label + summed)
-        panels[0].set_ylabel("heat map")
+        label_panel(panels[0], "heat map")
 
     def _plot_windows(self, ax, name):
         n, n_channels, _ = self.inputs.shape
@@ -280,7 +289,7 @@ class ReconstructionDisplay:
                     linestyle="--",
                     label="reconstruction",
                 )
-            panels[0].set_ylabel("value" if n_channels == 1 else f"channel {c}")
+            label_panel(panels[0], "value" if n_channels == 1 else f"channel {c}")
         self.axes_[0, 0].legend(frameon=False, fontsize="small")
         if self.heat is not None:
             # Not the colours of the panels above, which mean something else.
@@ -293,7 +302,7 @@ class ReconstructionDisplay:
                         linestyle=LINE_STYLES[c % len(LINE_STYLES)],
                         label=f"channel {c}",
                     )
-            self.axes_[-1, 0].set_ylabel(textwrap.fill(self.heat_label, 18))
+            label_panel(self.axes_[-1, 0], self.heat_label)
             if len(curves) > 1:
                 self.axes_[-1, 0].legend(frameon=False, fontsize="small")
         for panel in self.axes_.flat:

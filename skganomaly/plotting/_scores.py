@@ -26,7 +26,7 @@ class ScoreDistributionDisplay:
     Parameters
     ----------
     scores : ndarray of shape (n_samples,)
-        Anomaly scores, higher for more anomalous.
+        Anomaly scores, higher for more anomalous; NaN where there is none.
     is_anomaly : ndarray of bool of shape (n_samples,) or None, default=None
         Which rows are known to be anomalies. None if nothing is known.
     threshold : float or None, default=None
@@ -34,6 +34,11 @@ class ScoreDistributionDisplay:
     reference_scores : ndarray of shape (n_references,) or None, default=None
         Scores of normal rows that the threshold was found from. They are the backdrop
         if there are no labels.
+
+    Notes
+    -----
+    Rows without a score, such as the steps beside a gap in a series, are not drawn. The
+    legend says how many they are, and shares are of the others.
 
     Attributes
     ----------
@@ -96,7 +101,8 @@ class ScoreDistributionDisplay:
         Raises
         ------
         ValueError
-            If the labels cannot be read, or are not as many as the rows.
+            If the labels cannot be read, or are not as many as the rows; if no row has
+            a score.
         TypeError
             If it is not known which way the estimator's scores point.
         """
@@ -134,7 +140,7 @@ class ScoreDistributionDisplay:
             Labels, as ``y`` in :meth:`from_estimator`; None if there are none.
         y_score : array-like of shape (n_samples,)
             Anomaly scores, higher for more anomalous: the negative of scikit-learn's
-            ``score_samples``.
+            ``score_samples``; NaN where there is none.
         threshold : float or None, default=None
             The cut, in the units of the scores.
         reference_scores : array-like of shape (n_references,) or None, default=None
@@ -150,9 +156,15 @@ class ScoreDistributionDisplay:
         -------
         display : ScoreDistributionDisplay
             The scores, drawn.
+
+        Raises
+        ------
+        ValueError
+            If labels cannot be read, lengths differ, a score is infinite or no row has
+            one.
         """
         import_pyplot(f"{cls.__name__}.from_predictions")
-        y_score = check_scores(y_score, "y_score")
+        y_score = check_scores(y_score, "y_score", missing=True)
         if reference_scores is not None:
             reference_scores = check_scores(reference_scores, "reference_scores")
         if y_true is not None:
@@ -190,13 +202,19 @@ class ScoreDistributionDisplay:
         outline = {"histtype": "stepfilled", "facecolor": "none", "linewidth": 1.5}
         normal = filled | {"color": BLUE}
         anomalous = outline | {"edgecolor": VERMILLION, "hatch": "///"}
+        scored = ~np.isnan(self.scores)
+        if not scored.any():
+            raise ValueError(
+                f"None of the {len(scored)} rows has a score: all are NaN. A detector "
+                "of series scores no step whose window has a gap in it."
+            )
         if self.is_anomaly is not None:
             groups = [
-                ("normal rows", self.scores[~self.is_anomaly], normal),
-                ("anomalies", self.scores[self.is_anomaly], anomalous),
+                ("normal rows", self.scores[scored & ~self.is_anomaly], normal),
+                ("anomalies", self.scores[scored & self.is_anomaly], anomalous),
             ]
         else:
-            groups = [("rows", self.scores, outline | {"edgecolor": BLUE})]
+            groups = [("rows", self.scores[scored], outline | {"edgecolor": BLUE})]
             if self.reference_scores is not None:
                 backdrop = filled | {"color": GREY}
                 groups.insert(0, ("reference rows", self.reference_scores, backdrop))
@@ -215,6 +233,8 @@ class ScoreDistributionDisplay:
                 label += f", {np.mean(scores > self.threshold):.1%} above"
             weights = np.full(len(scores), 100 / len(scores))
             ax.hist(scores, edges, weights=weights, label=label, **style)
+        if not scored.all():
+            ax.plot([], [], " ", label=f"{np.sum(~scored)} without a score")
         if self.threshold is not None:
             # Below the legend.
             draw_threshold(ax.axvline, self.threshold, ymax=0.74)

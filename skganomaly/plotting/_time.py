@@ -11,9 +11,13 @@ from ._drawing import (
     draw_threshold,
     grid_of_axes,
     import_pyplot,
+    label_panel,
     strip,
 )
 from ._reading import anomaly_scores, check_scores, check_time
+
+# Height of the bar that marks known anomalies, as a share of the panel's.
+_BAR = 0.06
 
 
 class ScoreOverTimeDisplay:
@@ -208,9 +212,10 @@ class ScoreOverTimeDisplay:
             names = ["metric"] if n_metrics == 1 else names
         for panel, metric, name in zip(panels, self.values.T, names, strict=False):
             panel.plot(self.time, metric, color="black", linewidth=0.9)
-            panel.set_ylabel(name)
+            label_panel(panel, name)
         panels[-1].plot(self.time, self.scores, color=BLUE, linewidth=0.9)
-        panels[-1].set(ylabel="anomaly score", xlabel=self.time_label)
+        panels[-1].set_xlabel(self.time_label)
+        label_panel(panels[-1], "anomaly score")
         panels[-1].margins(x=0.01)
         if self.time.dtype.kind == "M":
             from matplotlib.dates import ConciseDateFormatter
@@ -227,11 +232,15 @@ class ScoreOverTimeDisplay:
                 self._mark(panel, self.flagged_, 0, 1, shading)
         if self.is_anomaly is not None:
             for panel in panels[:-1]:
+                # The power of ten of the tick labels goes above the bar.
+                panel.yaxis.OFFSETTEXTPAD = (
+                    3 + _BAR * panel.get_window_extent().height * 72 / panel.figure.dpi
+                )
                 self._mark(
                     panel,
                     self.is_anomaly,
                     1,
-                    1.06,
+                    1 + _BAR,
                     {"color": "black", "label": "known anomaly", "clip_on": False},
                 )
         handles = {}

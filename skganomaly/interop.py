@@ -16,11 +16,12 @@ from numbers import Real
 import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin, clone, is_outlier_detector
 from sklearn.exceptions import NotFittedError
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from ._compat import HasMethods, _fit_context
 from ._decisions import DecisionMixin, forget
 from ._directions import detector_inside
+from ._validation import validate_table
 from .thresholds import _cut_from_labels
 
 try:
@@ -358,9 +359,7 @@ class SklearnDetector(DecisionMixin, OutlierMixin, BaseEstimator):
         """
         forget(self)
         try:
-            X = validate_data(
-                self, X, dtype=[np.float64, np.float32], ensure_min_samples=2
-            )
+            X = validate_table(self, X, reset=True, min_samples=2)
             detector = clone(self.detector, safe=False)
             detector.fit(X)
             return self._adopt(detector)
@@ -402,6 +401,6 @@ class SklearnDetector(DecisionMixin, OutlierMixin, BaseEstimator):
             anomalies.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        X = validate_table(self, X, reset=False)
         scores = self.detector_.decision_function(X)
         return np.asarray(scores, dtype=np.float64).reshape(len(X))

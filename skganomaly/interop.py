@@ -22,7 +22,7 @@ from ._compat import HasMethods, _fit_context
 from ._decisions import DecisionMixin, forget
 from ._directions import detector_inside
 from ._validation import validate_table
-from .thresholds import _cut_from_labels
+from .thresholds import _cut_from_labels, _words_if_constant
 
 try:
     from pyod.models.base import BaseDetector
@@ -305,7 +305,8 @@ if BaseDetector is not None:
             self.decision_scores_ = scores
             if not hasattr(self, "_classes"):
                 self._set_n_classes(None)
-            self._process_decision_scores()
+            with _words_if_constant(scores, self.contamination):
+                self._process_decision_scores()
             if threshold is not None:
                 self.threshold_ = threshold
                 self.labels_ = (scores > threshold).astype(int)

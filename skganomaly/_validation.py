@@ -298,7 +298,7 @@ def _refuse_infinite(estimator, X, values, named):
     ]
     if words:
         raise ValueError(
-            f"X contains {' and '.join(words)}. {type(estimator).__name__} takes "
+            f"Input X contains {' and '.join(words)}. {type(estimator).__name__} takes "
             "finite numbers only: leave out these rows, or fill them in a Pipeline "
             "before the detector, for example with sklearn.impute.SimpleImputer "
             "(infinite values set to NaN first)."

@@ -159,7 +159,7 @@ def _shape(X):
 
 def _words_for_text(text):
     return (
-        f"X must hold numbers, and not text or the names of files such as {text!r}. "
+        f"X must hold numbers, and not text or names of files such as {str(text)!r}. "
         "Could not convert it: load the files first, and pass one array of shape "
         "(n, n_features), (n, height, width) or (n, channels, height, width)."
     )

@@ -107,8 +107,8 @@ CULPRITS = {
         "(4, 4) in row 0 and (4, 5) in row 2",
     ),
     "names of files": (["a.png", "b.png"], "names of files such as 'a.png'"),
-    "paths": ([Path("a.png")] * 3, "names of files such as"),
-    "array of names": (np.array(["a.png", "b.png"]), "names of files such as"),
+    "paths": ([Path("a.png")] * 3, "names of files such as 'a.png'"),
+    "array of names": (np.array(["a.png", "b.png"]), "names of files such as 'a.png'"),
     "a folder": ("images/train", "names of files such as 'images/train'"),
 }
 REMEDIES = "OneHotEncoder|SimpleImputer|timedelta64|crop, pad or resize|load the files"

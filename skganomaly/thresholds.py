@@ -345,8 +345,10 @@ def _fit_generalised_pareto(excesses):
     # One grid point at a time: the outer product with 1e5 excesses fills memory.
     shapes = np.array([np.log1p(-theta * x).mean() for theta in grid])
     log_likelihood = n * (np.log(-grid / shapes) - shapes - 1)
-    weights = np.exp(log_likelihood - log_likelihood.max())
-    theta = np.average(grid, weights=weights) or np.finfo(np.float64).eps
+    # Most of the grid is so unlikely that its weight is zero.
+    with np.errstate(under="ignore"):
+        weights = np.exp(log_likelihood - log_likelihood.max())
+        theta = np.average(grid, weights=weights) or np.finfo(np.float64).eps
     shape = np.log1p(-theta * x).mean()
     return float(shape), float(-shape / theta * unit)
 

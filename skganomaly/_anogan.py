@@ -100,7 +100,13 @@ class AnoGANObjective:
         return gradient_norm_penalty(critic, between, target=1.0)
 
     def _draw(self, function, x, *shape):
-        return function(*x.shape[:2], *shape, generator=self.random, device=x.device)
+        return function(
+            *x.shape[:2],
+            *shape,
+            generator=self.random,
+            dtype=x.dtype,
+            device=x.device,
+        )
 
 
 class EncoderObjective:
@@ -536,14 +542,12 @@ class AnoGANDetector(BaseGANDetector):
         return 10.0 if self._auto("loss") == "wgan-gp" else 0.0
 
     def _build_networks(self, build):
-        architecture, shape = self.architecture_, self.input_shape_
-        width = self.latent_dim_
         networks = {
-            "generator": build(lambda: architecture.decoder(width, shape)),
-            "discriminator": build(lambda: architecture.discriminator(shape)),
+            "generator": build("decoder"),
+            "discriminator": build("discriminator"),
         }
         if self._options["search"] == "encoder":
-            networks["encoder"] = build(lambda: architecture.encoder(shape, width))
+            networks["encoder"] = build("encoder")
         return networks
 
     def _check_critic(self, critic):
@@ -572,7 +576,11 @@ class AnoGANDetector(BaseGANDetector):
             fixed = "n_starts" if options["search"] == "gradient" else "n_candidates"
             n_codes = options[fixed]
             codes = torch.randn(
-                self.n_members_, n_codes, self.latent_dim_, generator=generator
+                self.n_members_,
+                n_codes,
+                self.latent_dim_,
+                generator=generator,
+                dtype=torch.float32,
             )
             networks["candidates"] = CandidateCodes(codes).to(self.device_)
         return networks
@@ -753,7 +761,8 @@ class AnoGANDetector(BaseGANDetector):
 
     def _draw_codes(self, n_samples, generator):
         shape = self.n_members_, n_samples, self.latent_dim_
-        return torch.randn(shape, generator=generator).to(self.device_)
+        codes = torch.randn(shape, generator=generator, dtype=torch.float32)
+        return codes.to(self.device_)
 
     def _decode(self, networks, codes):
         return networks["generator"](codes)

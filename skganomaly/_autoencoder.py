@@ -135,14 +135,7 @@ class AutoencoderDetector(BaseGANDetector):
         )
 
     def _build_networks(self, build):
-        architecture, shape = self.architecture_, self.input_shape_
-        width = self.latent_dim_
-        return {
-            "generator": Autoencoder(
-                build(lambda: architecture.encoder(shape, width)),
-                build(lambda: architecture.decoder(width, shape)),
-            )
-        }
+        return {"generator": Autoencoder(build("encoder"), build("decoder"))}
 
     def _objective(self):
         return reconstruction_objective

@@ -1,7 +1,6 @@
 """The workflow that all detectors share; nothing here is about any one model."""
 
 import copy
-import math
 import warnings
 from abc import ABCMeta, abstractmethod
 from functools import partial
@@ -11,7 +10,6 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import validate_data
 
 from ._compat import (
     CallbackSupportMixin,
@@ -40,10 +38,12 @@ from ._inference import InferenceMixin
 from ._local_score import LocalScore
 from ._near_copies import find_near_copies
 from ._networks import build_members
+from ._process import own_settings
 from ._scoring import CodeDistribution, JointScore, PartScore, part_magnitudes
 from ._training import AdversarialNet, DiscriminatorRestart, ProgressBar
+from ._validation import validate_rows
 from ._version import __version__
-from .architectures import MLP, ConvNet
+from .architectures import MLP, ConvNet, _check_network
 from .thresholds import QuantileThreshold, _fit_threshold
 
 __all__ = ["BaseGANDetector"]
@@ -231,7 +231,8 @@ class BaseGANDetector(
     def _build_networks(self, build):
         """Return "generator" and, if adversarial, "discriminator" as modules.
 
-        ``build(factory)`` calls ``factory`` once per member and stacks the results.
+        ``build(name)`` builds the architecture's "encoder", "decoder" or
+        "discriminator" once per member and stacks the results.
         """
 
     @abstractmethod
@@ -304,7 +305,8 @@ class BaseGANDetector(
         """
         forget(self, self._private_state)
         try:
-            self._fit(X, y, groups)
+            with own_settings():
+                self._fit(X, y, groups)
         except BaseException:
             forget(self, self._private_state)
             raise
@@ -340,39 +342,10 @@ class BaseGANDetector(
 
     def _validate(self, X, *, reset):
         """Check ``X`` and return it as one row of float64 or float32 per sample."""
-        shape = np.shape(X) if isinstance(X, list | tuple) else getattr(X, "shape", ())
-        if len(shape) > 4:
-            raise ValueError(
-                f"X has {len(shape)} dimensions, of shape {tuple(shape)}. Pass rows "
-                "(n, n_features), windows (n, channels, length), or images (n, height, "
-                "width) or (n, channels, height, width)."
-            )
-        if len(shape) > 2:
-            X = np.asarray(X)
-            row_shape = tuple(shape[1:])
-            if not reset:
-                expected = self.input_shape_
-                if row_shape != expected and (1, *row_shape) != expected:
-                    raise ValueError(
-                        f"X has shape {tuple(shape)}, but {type(self).__name__} was "
-                        f"fitted on rows of shape {expected}. Pass (n, "
-                        f"{', '.join(map(str, expected))}) or flat rows of "
-                        f"{self.n_features_in_} values."
-                    )
-            X = X.reshape(len(X), math.prod(row_shape))
-        dtype = getattr(X, "dtype", None)
-        # The bytes of images, for one, are eight times as large in double precision.
-        single = isinstance(dtype, np.dtype) and np.can_cast(dtype, np.float32)
-        X = validate_data(
-            self,
-            X,
-            reset=reset,
-            dtype=np.float32 if single else [np.float64, np.float32],
-            ensure_min_samples=2 if reset else 1,
-        )
+        fitted_shape = None if reset else self.input_shape_
+        X, shape = validate_rows(self, X, reset=reset, input_shape=fitted_shape)
         if reset:
-            array_shape = shape if len(shape) > 2 else X.shape
-            self.input_shape_ = resolve_input_shape(self.input_shape, array_shape)
+            self.input_shape_ = resolve_input_shape(self.input_shape, shape)
         return X
 
     @property
@@ -447,11 +420,33 @@ class BaseGANDetector(
         return {name: network.to(self.device_) for name, network in networks.items()}
 
     def _builder(self, generator):
-        """What calls a factory once per member and stacks the networks it returns."""
-        initialize = getattr(self.architecture_, "initialize", None)
-        return lambda factory: build_members(
-            factory, self.n_members_, generator, initialize
-        )
+        """What builds a network of the architecture, for all members, by its name."""
+        architecture, shape = self.architecture_, self.input_shape_
+        sizes = {
+            "encoder": (shape, self.latent_dim_),
+            "decoder": (self.latent_dim_, shape),
+            "discriminator": (shape,),
+        }
+
+        def build(name):
+            factory = getattr(architecture, name, None)
+            if factory is None:
+                raise ValueError(
+                    f"architecture={architecture!r} has no method {name}, which "
+                    f"{type(self).__name__} needs. See skganomaly.architectures for "
+                    "what it must return."
+                )
+            check = partial(_check_network, name, shape, self.latent_dim_)
+            return build_members(
+                lambda: factory(*sizes[name]),
+                self.n_members_,
+                generator,
+                getattr(architecture, "initialize", None),
+                # Ours are right for any shape, and can be large.
+                None if type(architecture) in (MLP, ConvNet) else check,
+            )
+
+        return build
 
     def _new_net(
         self, networks, objective, n_rows, max_steps, generator, callbacks=(), **options
@@ -766,6 +761,7 @@ class BaseGANDetector(
         state["_saved_by"] = __version__
         return state
 
+    @own_settings()
     def __setstate__(self, state):
         """Rebuild networks and scores on the device of this machine."""
         state = state.copy()
@@ -778,7 +774,7 @@ class BaseGANDetector(
                 f"this is {__version__}. Check that its scores are the same, or fit it "
                 "again.",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
         super().__setstate__(state)
         if weights is None:

@@ -132,6 +132,12 @@ def resolve_input_shape(input_shape, array_shape):
         )
     shape = tuple(int(n) for n in shape)
     if math.prod(shape) != math.prod(row_shape):
+        if tuple(array_shape) == shape:
+            raise ValueError(
+                f"X has shape {shape}, which is input_shape, the shape of one row. "
+                "The first axis counts the rows, of which fit needs at least two: "
+                f"pass (n, {', '.join(map(str, shape))})."
+            )
         raise ValueError(
             f"input_shape={shape} has {math.prod(shape)} values and a row of X, of "
             f"shape {tuple(array_shape)}, has {math.prod(row_shape)}. Pass the shape "

@@ -1,5 +1,6 @@
 """GANomaly: an encoder-decoder-encoder generator trained against a discriminator."""
 
+from functools import partial
 from numbers import Integral, Real
 
 import torch
@@ -315,15 +316,10 @@ class GANomalyDetector(BaseGANDetector):
         return cls(**published | overrides)
 
     def _build_networks(self, build):
-        architecture, shape = self.architecture_, self.input_shape_
-        width = self.latent_dim_
         generator = EncoderDecoderEncoder(
-            build(lambda: architecture.encoder(shape, width)),
-            build(lambda: architecture.decoder(width, shape)),
-            build(lambda: architecture.encoder(shape, width)),
+            build("encoder"), build("decoder"), build("encoder")
         )
-        discriminator = build(lambda: architecture.discriminator(shape))
-        return {"generator": generator, "discriminator": discriminator}
+        return {"generator": generator, "discriminator": build("discriminator")}
 
     def _objective(self):
         return GANomalyObjective(
@@ -339,10 +335,7 @@ class GANomalyDetector(BaseGANDetector):
         build = self._builder(
             torch.Generator().manual_seed(generator.initial_seed() + 1)
         )
-
-        def draw():
-            return build(lambda: self.architecture_.discriminator(self.input_shape_))
-
+        draw = partial(build, "discriminator")
         return [DiscriminatorRestart(draw, certainty, self.max_restarts)]
 
     def _problems(self, report):

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from ._data import draw_seed, row_keys
 from ._decisions import DecisionMixin
 from ._local_score import LocalScore
+from ._process import own_settings
 from .thresholds import p_values
 
 __all__ = ["InferenceMixin"]
@@ -33,7 +34,7 @@ class InferenceMixin(DecisionMixin):
         for start in range(0, len(X), size):
             rows = self.scaler_.transform(X[start : start + size])
             # Allocated by torch, whose memory always has the same alignment.
-            x = torch.zeros(size, *self.input_shape_)
+            x = torch.zeros(size, *self.input_shape_, dtype=torch.float32, device="cpu")
             x[: len(rows)] = torch.from_numpy(rows)
             x = x.to(self.device_)
             yield rows, x.expand(self.n_members_, *x.shape)
@@ -56,7 +57,7 @@ class InferenceMixin(DecisionMixin):
 
     def _own_references(self, keys, n_padded, name="score"):
         """For each row of a chunk, the group of references that it is of, or -1."""
-        own = torch.full((n_padded,), -1)
+        own = torch.full((n_padded,), -1, dtype=torch.int64, device="cpu")
         if self._scores[name].searches:
             own[: len(keys)] = torch.from_numpy(self._references.find(keys))
         return own.to(self.device_)
@@ -75,6 +76,7 @@ class InferenceMixin(DecisionMixin):
             scores.append(values[: len(rows)].cpu().numpy())
         return np.concatenate(scores).astype(np.float64)
 
+    @own_settings()
     def anomaly_score(self, X, *, part=None):
         """Anomaly scores, higher for more anomalous.
 
@@ -123,6 +125,7 @@ class InferenceMixin(DecisionMixin):
         """
         return float(self.score_samples(X).mean())
 
+    @own_settings()
     def p_values(self, X):
         """Conformal p-values: how usual a row's score is among normal rows.
 
@@ -141,6 +144,7 @@ class InferenceMixin(DecisionMixin):
         scores = self.anomaly_score(X)
         return p_values(self.reference_scores_, scores)
 
+    @own_settings()
     def set_threshold(self, threshold="auto", *, false_alarm_rate=None):
         """Set another threshold without training again.
 
@@ -172,6 +176,7 @@ class InferenceMixin(DecisionMixin):
                 "validation_fraction=0.2, for example."
             )
 
+    @own_settings()
     def encode(self, X):
         """Latent codes of rows.
 
@@ -187,6 +192,7 @@ class InferenceMixin(DecisionMixin):
         codes = self._map(X, self._encode)
         return codes.transpose(1, 0, 2).reshape(codes.shape[1], -1).astype(np.float64)
 
+    @own_settings()
     def reconstruct(self, X):
         """What the generators make of each row, in the units of ``X``.
 
@@ -204,6 +210,7 @@ class InferenceMixin(DecisionMixin):
         scaled = self._map(X, self._reconstruct).mean(axis=0)
         return self.scaler_.inverse_transform(scaled).reshape(np.shape(X))
 
+    @own_settings()
     def sample(self, n_samples=1, *, random_state=None):
         """Draw new rows like those of the training set.
 
@@ -243,9 +250,10 @@ class InferenceMixin(DecisionMixin):
     def _draw_codes(self, n_samples, generator):
         """Codes of new rows, (n_members, n_samples, latent_dim), on the device."""
         shape = self.n_members_, n_samples, self.latent_dim_
-        draws = torch.randn(shape, generator=generator).to(self.device_)
-        return self._scores["codes"](draws)
+        draws = torch.randn(shape, generator=generator, dtype=torch.float32)
+        return self._scores["codes"](draws.to(self.device_))
 
+    @own_settings()
     def anomaly_map(self, X, *, error="absolute", smoothing="auto"):
         """How far each entry of a row is from its normal counterpart.
 
@@ -301,6 +309,7 @@ class InferenceMixin(DecisionMixin):
             )
         return float(smoothing)
 
+    @own_settings()
     def explain(self, X, *, n_steps=16):
         """Contribution of each feature or pixel to the score.
 

@@ -111,7 +111,7 @@ class LatentSearch:
                 target = features(x) if self.feature_weight else None
             optimizer = torch.optim.Adam([z], self.learning_rate)
             best = z.detach().clone()
-            lowest = torch.full(best.shape[:2], torch.inf, device=best.device)
+            lowest = best.new_full(best.shape[:2], torch.inf)
             for step in range(self.n_steps + 1):
                 last = step == self.n_steps
                 with torch.set_grad_enabled(not last):

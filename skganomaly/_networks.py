@@ -380,7 +380,16 @@ def initialize_layers(network, generator, *, normal_std=None):
                 )
 
 
-def build_members(factory, n_members, generator, initialize=None):
+def _module(network):
+    if not isinstance(network, nn.Module):
+        raise TypeError(
+            "Each method of an architecture must return a torch.nn.Module; one "
+            f"returned {network!r}."
+        )
+    return network
+
+
+def build_members(factory, n_members, generator, initialize=None, check=None):
     """Build ``n_members`` networks, seed them, and stack them into one.
 
     Parameters
@@ -395,23 +404,29 @@ def build_members(factory, n_members, generator, initialize=None):
         ``initialize(network, generator)`` draws the weights. None means that the
         network initialises itself when it is constructed, which torch does from the
         process-wide generator; its state is put back afterwards.
+    check : callable or None, default=None
+        ``check(network)`` raises if it is not what it should be.
 
     Returns
     -------
     nn.Module
-        See :func:`stack_members`.
+        In single precision, as rows are; see :func:`stack_members`.
     """
     networks = []
     for _ in range(n_members):
         if initialize is not None:
             with torch.device("meta"):
-                network = factory()
+                network = _module(factory())
             network.to_empty(device="cpu")
             initialize(network, generator)
         else:
             seed = int(torch.randint(2**62, (), generator=generator))
             with _GLOBAL_GENERATOR_LOCK, torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(seed)
-                network = factory()
-        networks.append(network)
+                network = _module(factory())
+        networks.append(network.float())
+    if check is not None:
+        # A network may draw numbers whenever it is called.
+        with _GLOBAL_GENERATOR_LOCK, torch.random.fork_rng(devices=[]):
+            check(networks[0])
     return stack_members(networks)

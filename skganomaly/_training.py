@@ -186,7 +186,8 @@ class AdversarialNet(NeuralNet):
             self._raise_diverged(losses)
         for name, value in losses.items():
             self.history.record_batch(name, value)
-        return {"loss": torch.tensor(sum(losses.values()))}
+        total = torch.tensor(sum(losses.values()), dtype=torch.float32, device="cpu")
+        return {"loss": total}
 
     def finish(self):
         """Freeze the networks for scoring, and let go of what only training needs."""
@@ -269,7 +270,10 @@ class AdversarialNet(NeuralNet):
         if self.noise is None:
             return rows
         noise = torch.randn(
-            rows.shape, generator=self.noise_generator, device=rows.device
+            rows.shape,
+            generator=self.noise_generator,
+            dtype=rows.dtype,
+            device=rows.device,
         )
         return torch.addcmul(rows, noise, self.noise)
 

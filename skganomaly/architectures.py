@@ -18,6 +18,7 @@ and tuned through ``architecture__<parameter>``.
 import math
 from numbers import Integral
 
+import torch
 from sklearn.base import BaseEstimator
 from torch import nn
 
@@ -309,3 +310,63 @@ def _geometry(size):
         tuple(2 if h else 1 for h in halve),
         tuple(1 for _ in halve),
     )
+
+
+def _check_network(method, input_shape, latent_dim, network):
+    """Call a network of a user on two rows, and refuse one of the wrong shape.
+
+    Parameters
+    ----------
+    method : {"encoder", "decoder", "discriminator"}
+        What it should be; see the module's description.
+    input_shape : tuple of int
+    latent_dim : int
+    network : nn.Module
+        On the CPU. It is left in the mode it was in.
+    """
+    rows, codes = (2, *input_shape), (2, latent_dim)
+    given = codes if method == "decoder" else rows
+    expected = {
+        "encoder": f"codes of shape {codes}",
+        "decoder": f"rows of shape {rows}",
+        "discriminator": "(logits, features) of shapes (2,) and (2, n_features)",
+    }[method]
+    modes = [(module, module.training) for module in network.modules()]
+    problem, cause = None, None
+    try:
+        with torch.no_grad():
+            made = network.eval()(torch.zeros(given, dtype=torch.float32))
+    except Exception as error:
+        problem, cause = f"it raised {type(error).__name__}: {error}", error
+    else:
+        if not _fits(made, method, codes if method == "encoder" else rows):
+            problem = f"it returned {_described(made)}"
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    if problem is not None:
+        raise ValueError(
+            f"The {method} of the architecture does not fit: given two rows, a tensor "
+            f"of shape {given}, {problem}. It must return {expected}; see "
+            "skganomaly.architectures."
+        ) from cause
+
+
+def _fits(made, method, shape):
+    if method != "discriminator":
+        return _shape(made) == shape
+    shapes = [_shape(part) for part in made] if isinstance(made, tuple) else []
+    return len(shapes) == 2 and shapes[0] == (2,) and len(shapes[1] or ()) == 2
+
+
+def _shape(made):
+    return tuple(made.shape) if isinstance(made, torch.Tensor) else None
+
+
+def _described(made):
+    if isinstance(made, torch.Tensor):
+        return f"a tensor of shape {_shape(made)}"
+    if isinstance(made, tuple | list):
+        parts = " and ".join(map(_described, made))
+        return f"a {type(made).__name__} of {parts}"
+    return f"a {type(made).__name__}"

@@ -18,15 +18,13 @@ from sklearn import get_config
 from sklearn.base import BaseEstimator, OutlierMixin, clone, is_outlier_detector
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import (
-    check_is_fitted,
-    has_fit_parameter,
-    validate_data,
-)
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from ._compat import HasMethods, _fit_context
 from ._decisions import DecisionMixin, forget
 from ._directions import detector_inside, pyod_threshold
+from ._validation import validate_table
+from .thresholds import _words_if_constant
 
 try:
     from pyod.models.base import BaseDetector
@@ -368,7 +366,8 @@ if BaseDetector is not None:
             self.detector_ = detector
             self.decision_scores_ = scores
             self._set_n_classes(None)
-            self._process_decision_scores()
+            with _words_if_constant(scores, self.contamination):
+                self._process_decision_scores()
             if threshold is not None:
                 self.threshold_ = threshold
                 self.labels_ = (scores > threshold).astype(int)
@@ -436,9 +435,7 @@ class SklearnDetector(DecisionMixin, OutlierMixin, BaseEstimator):
         """
         forget(self)
         try:
-            X = validate_data(
-                self, X, dtype=[np.float64, np.float32], ensure_min_samples=2
-            )
+            X = validate_table(self, X, reset=True, min_samples=2)
             detector = _seeded_clone(self.detector, self.random_state)
             _fit(detector, X, groups=groups)
             return self._adopt(detector)
@@ -472,6 +469,6 @@ class SklearnDetector(DecisionMixin, OutlierMixin, BaseEstimator):
             anomalies.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        X = validate_table(self, X, reset=False)
         scores = self.detector_.decision_function(X)
         return np.asarray(scores, dtype=np.float64).reshape(len(X))

@@ -7,6 +7,7 @@ and where all reference scores are equal nothing equal to them is flagged.
 
 import copy
 import math
+from contextlib import contextmanager
 from numbers import Real
 
 import numpy as np
@@ -344,8 +345,10 @@ def _fit_generalised_pareto(excesses):
     # One grid point at a time: the outer product with 1e5 excesses fills memory.
     shapes = np.array([np.log1p(-theta * x).mean() for theta in grid])
     log_likelihood = n * (np.log(-grid / shapes) - shapes - 1)
-    weights = np.exp(log_likelihood - log_likelihood.max())
-    theta = np.average(grid, weights=weights) or np.finfo(np.float64).eps
+    # Most of the grid is so unlikely that its weight is zero.
+    with np.errstate(under="ignore"):
+        weights = np.exp(log_likelihood - log_likelihood.max())
+        theta = np.average(grid, weights=weights) or np.finfo(np.float64).eps
     shape = np.log1p(-theta * x).mean()
     return float(shape), float(-shape / theta * unit)
 
@@ -535,7 +538,8 @@ def _fit_threshold(threshold, scores, *, rate):
     rule = _resolve_threshold(threshold, rate=rate)
     # Checked here too: a rule of the user need not check, nor spare the array.
     scores = _check_scores(scores)
-    rule.fit(scores.copy())
+    with _words_if_constant(scores, rule):
+        rule.fit(scores.copy())
     if _is_pythresh(rule):
         rule.threshold_ = _cut_from_labels(scores, rule.labels_, rule.thresh_)
     _check_cut(
@@ -543,6 +547,21 @@ def _fit_threshold(threshold, scores, *, rate):
         f"threshold_ of {type(rule).__name__} after fit",
     )
     return rule
+
+
+@contextmanager
+def _words_if_constant(scores, rule):
+    """Say what is the matter where a rule of others fails on equal scores."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(rule, _ThresholdRule) or np.ptp(scores) > 0:
+            raise
+        raise ValueError(
+            f"{type(rule).__name__} finds no threshold, as all {len(scores)} scores "
+            f"are {scores[0]:.6g}. Are all rows the same? 'auto' and 'max' put the cut "
+            "at that score, and what scores higher is flagged."
+        ) from error
 
 
 def _is_pythresh(rule):

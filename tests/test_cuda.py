@@ -242,3 +242,24 @@ def test_half_of_the_work_on_each(small, table, new_rows):
     copied = pickle.loads(pickle.dumps(detector.set_params(device="cuda")))
     assert copied.device_.type == "cuda"
     assert_allclose(copied.score_samples(new_rows), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        lambda: torch.autocast("cuda"),
+        lambda: torch.device("cuda"),
+        torch.inference_mode,
+    ],
+    ids=["autocast", "default device", "inference_mode"],
+)
+def test_settings_of_the_process_change_nothing(small, setting, device, table):
+    """Mixed precision and a default device around a detector do not reach it."""
+    detector = small(device=device).fit(table)
+    expected = detector.score_samples(table), detector.explain(table)
+    with setting():
+        detector.fit(table)
+        found = detector.score_samples(table), detector.explain(table)
+    for one, other in zip(found, expected, strict=True):
+        assert_allclose(one, other, rtol=1e-3, atol=1e-4)

@@ -579,6 +579,19 @@ def test_pythresh_as_threshold(small, name, numpy_state_kept):
     assert_allclose(moved, rule.threshold_ + 5)
 
 
+def test_pythresh_on_constant_scores(small, numpy_state_kept):
+    """A thresholder that fails on equal scores says so, here and in PyOD."""
+    karch = pytest.importorskip("pythresh.thresholds.karch")
+    X = np.full((20, 2), 1.5)
+    words = "KARCH finds no threshold, as all 20 scores are"
+    for detector in (
+        small(AutoencoderDetector, threshold=karch.KARCH()),
+        as_pyod(small(AutoencoderDetector), contamination=karch.KARCH()),
+    ):
+        with np.errstate(all="ignore"), pytest.raises(ValueError, match=words):
+            detector.fit(X)
+
+
 def test_cut_from_labels():
     """Between the scores that are flagged and those that are not, if there is a gap."""
     scores = np.array([3.0, 0.0, 10.0, 4.0])

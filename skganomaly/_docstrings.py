@@ -67,13 +67,14 @@ _SHARED = {
         - an object with ``fit(scores)`` and ``threshold_``, such as those in
           :mod:`skganomaly.thresholds`, or a thresholder of PyThresh.
     validation_fraction : float in [0, 1), default=0.0
-        Share of the training rows held out of training, to set the threshold with.
+        Share of the training rows, or of their groups, held out of training, to set
+        the threshold with.
 """,
     "step_parameters": """
     max_steps : int or "auto", default="auto"
-        Optimiser steps. "auto" is 20 passes over the rows, but at least 50 steps and
-        at most 600 for plain rows and 300 otherwise. More steps on few rows make the
-        networks memorise them.
+        Optimiser steps. "auto" is 20 passes over the rows (of groups, over one row of
+        each), but at least 50 steps and at most 600 for plain rows and 300 otherwise.
+        More steps on few rows make the networks memorise them.
     batch_size : int, default=64
         Rows of a mini-batch; all rows if there are fewer.
     learning_rate : float, default=1e-3
@@ -109,8 +110,9 @@ _SHARED = {
     threshold_rule_ : object
         The fitted threshold rule.
     reference_scores_ : ndarray of shape (n_references,)
-        Anomaly scores, sorted, that rows of the training set have when they are new
-        to the score.
+        Anomaly scores, sorted, that rows of the training set have when they and their
+        groups are new to the score: as many as there are groups, distributed like
+        those of the rows.
     n_held_out_ : int
         Rows held out of training; the reference scores are then theirs.
     score_type_ : str
@@ -149,7 +151,8 @@ _SHARED = {
     in the space of residuals and codes: how far is it, given what is usual there? See
     the :ref:`user guide <which-detector>` for the formula. The score of a row does not
     depend on the rows it is scored with. A row that is among the references leaves
-    itself out of the search, so that it scores as if it were new.
+    itself and the rows of its group out of the search, so that it scores as if it were
+    new.
 """,
 }
 

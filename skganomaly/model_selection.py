@@ -12,7 +12,12 @@ from numbers import Real
 
 import numpy as np
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
-from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+)
 from sklearn.utils import check_consistent_length, check_scalar, column_or_1d
 
 from ._directions import (
@@ -24,6 +29,7 @@ from ._directions import (
 )
 
 __all__ = [
+    "InlierGroupKFold",
     "InlierKFold",
     "anomaly_average_precision",
     "anomaly_f1",
@@ -133,6 +139,7 @@ class InlierKFold(StratifiedKFold):
 
     See Also
     --------
+    InlierGroupKFold : Keeps rows that belong together in one fold.
     sklearn.model_selection.StratifiedKFold : Keeps anomalies in the training sets.
 
     Notes
@@ -176,7 +183,7 @@ class InlierKFold(StratifiedKFold):
             Labels in any coding that :func:`check_anomaly_labels` reads. None means
             that all rows are normal.
         groups : object, default=None
-            Ignored, with a warning.
+            Ignored, with a warning; :class:`InlierGroupKFold` takes them.
 
         Yields
         ------
@@ -197,23 +204,111 @@ class InlierKFold(StratifiedKFold):
             )
             yield from folds.split(X, groups=groups)
             return
-        anomalous = check_anomaly_labels(y)
-        check_consistent_length(X, anomalous)
-        n_anomalies = int(anomalous.sum())
-        if not n_anomalies:
-            raise ValueError(
-                "y has no anomalies, so there is nothing to test with. Pass y=None to "
-                "divide rows that are all normal."
-            )
-        if min(n_anomalies, len(anomalous) - n_anomalies) < self.n_splits:
-            raise ValueError(
-                f"{self.n_splits} folds need at least as many anomalies and as many "
-                f"normal rows, and y has {n_anomalies} and "
-                f"{len(anomalous) - n_anomalies}. Lower n_splits; with a single "
-                "anomaly there is no cross-validation."
-            )
+        anomalous = _labels_for_folds(X, y, self.n_splits)
         for train, test in super().split(X, anomalous, groups):
             yield train[~anomalous[train]], test
+
+
+class InlierGroupKFold(StratifiedGroupKFold):
+    """Cross-validation by groups that trains on normal rows and tests on all.
+
+    Like :class:`InlierKFold`, with all rows of a group in one fold: shots of one part,
+    visits of one patient, copies of one row. Otherwise detectors are tested with rows
+    whose like they were trained on.
+
+    The groups go to ``split``, as ``groups=`` of ``cross_validate`` or of a search's
+    ``fit``. For the detector to leave groups out of its own threshold as well, it needs
+    them, too: with scikit-learn's ``enable_metadata_routing``, by
+    ``detector.set_fit_request(groups=True)``.
+
+    Parameters
+    ----------
+    n_splits : int, default=5
+        Number of folds, at least 2.
+    shuffle : bool, default=True
+        Whether to shuffle before dividing.
+    random_state : int, RandomState instance or None, default=None
+        Decides the shuffling, as in :class:`InlierKFold`.
+
+    See Also
+    --------
+    InlierKFold : For rows that are independent.
+    sklearn.model_selection.StratifiedGroupKFold : Keeps anomalies in the training sets.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skganomaly.model_selection import InlierGroupKFold
+    >>> X, y = np.arange(8)[:, None], np.array([1, 1, -1, 1, 1, 1, -1, 1])
+    >>> part = [0, 0, 1, 1, 2, 2, 3, 3]
+    >>> for train, test in InlierGroupKFold(2, shuffle=False).split(X, y, part):
+    ...     print(train, test)
+    [4 5 7] [0 1 2 3]
+    [0 1 3] [4 5 6 7]
+    """
+
+    def __init__(self, n_splits=5, *, shuffle=True, random_state=None):
+        super().__init__(n_splits=n_splits, shuffle=shuffle, random_state=random_state)
+
+    def split(self, X, y=None, groups=None):
+        """Yield the rows of each training and test set.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            The rows; only their number counts.
+        y : array-like of shape (n_samples,) or None, default=None
+            Labels in any coding that :func:`check_anomaly_labels` reads. None means
+            that all rows are normal.
+        groups : array-like of shape (n_samples,)
+            The group of each row.
+
+        Yields
+        ------
+        train : ndarray of int
+            Normal rows of the other folds.
+        test : ndarray of int
+            All rows of one fold.
+
+        Raises
+        ------
+        ValueError
+            If there are no groups, or fewer than folds; if the labels cannot be read,
+            or there are fewer normal rows or fewer anomalies than folds.
+        """
+        if groups is None:
+            raise ValueError(
+                "InlierGroupKFold needs the groups of the rows. Pass groups=..., as to "
+                "cross_validate or to the fit of a search, or use InlierKFold."
+            )
+        if y is None:
+            folds = GroupKFold(
+                self.n_splits, shuffle=self.shuffle, random_state=self.random_state
+            )
+            yield from folds.split(X, groups=groups)
+            return
+        anomalous = _labels_for_folds(X, y, self.n_splits)
+        for train, test in super().split(X, anomalous, groups):
+            yield train[~anomalous[train]], test
+
+
+def _labels_for_folds(X, y, n_splits):
+    """Read labels of which every fold can have some of both kinds."""
+    anomalous = check_anomaly_labels(y)
+    check_consistent_length(X, anomalous)
+    n_anomalies = int(anomalous.sum())
+    if not n_anomalies:
+        raise ValueError(
+            "y has no anomalies, so there is nothing to test with. Pass y=None to "
+            "divide rows that are all normal."
+        )
+    if min(n_anomalies, len(anomalous) - n_anomalies) < n_splits:
+        raise ValueError(
+            f"{n_splits} folds need at least as many anomalies and as many normal "
+            f"rows, and y has {n_anomalies} and {len(anomalous) - n_anomalies}. Lower "
+            "n_splits; with a single anomaly there is no cross-validation."
+        )
+    return anomalous
 
 
 def anomaly_roc_auc(estimator, X, y):

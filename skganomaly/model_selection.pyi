@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 __all__ = [
+    "InlierGroupKFold",
     "InlierKFold",
     "anomaly_average_precision",
     "anomaly_f1",
@@ -19,6 +20,18 @@ __all__ = [
 def check_anomaly_labels(y: ArrayLike) -> NDArray[np.bool_]: ...
 
 class InlierKFold(StratifiedKFold, metaclass=ABCMeta):
+    def __init__(
+        self,
+        n_splits: int = 5,
+        *,
+        shuffle: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None: ...
+    def split(
+        self, X: Any, y: ArrayLike | None = None, groups: Any = None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]: ...
+
+class InlierGroupKFold(StratifiedGroupKFold, metaclass=ABCMeta):
     def __init__(
         self,
         n_splits: int = 5,

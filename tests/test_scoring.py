@@ -7,9 +7,9 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
+from skganomaly._local_score import LocalScore
 from skganomaly._scoring import (
     JointScore,
-    LocalScore,
     PartScore,
     part_magnitudes,
     shrinkage_for,
@@ -435,8 +435,8 @@ def test_reference_scores_are_those_of_new_rows(make, seed):
     references, rows = gaussian(120, 40, seed), gaussian(2000, 40, 1000 + seed)
     score = make().fit(references)
     new = score_rows(score, rows)
-    honest = score.reference_scores(references)
-    assert honest.shape == (120,)
+    honest, rows_scored = score.reference_scores(references, torch.arange(120))
+    assert_array_equal(np.sort(rows_scored), np.arange(120))
     flagged = np.mean(new > np.quantile(honest, 0.95))
     assert 0.01 < flagged < 0.12
     in_sample = score_rows(score, references, torch.arange(120))
@@ -444,26 +444,66 @@ def test_reference_scores_are_those_of_new_rows(make, seed):
     assert flagged_in_sample > 1.5 * flagged
 
 
+def honest_scores(score, references):
+    """Reference scores where each row is a group of its own."""
+    return score.reference_scores(references, torch.arange(n_rows_of(references)))
+
+
 def test_ordinary_scores_do_where_rows_are_many():
     """Only whitening sees the rows, and it forgets them with ten to a column."""
     few, many = make_parts(39), make_parts(40)
-    assert LocalScore(["a", "b"], **ROWS).fit(few).reference_scores(few) is not None
-    assert LocalScore(["a", "b"], **ROWS).fit(many).reference_scores(many) is None
-    assert LocalScore(["a", "b"], **MAPS).fit(few).reference_scores(few) is None
-    assert PartScore("a").fit(few).reference_scores(few) is None
+    assert honest_scores(LocalScore(["a", "b"], **ROWS).fit(few), few) is not None
+    assert honest_scores(LocalScore(["a", "b"], **ROWS).fit(many), many) is None
+    assert honest_scores(LocalScore(["a", "b"], **MAPS).fit(few), few) is None
+    assert honest_scores(PartScore("a").fit(few), few) is None
 
 
-def test_cross_fit_is_by_folds():
-    """Each fifth of the rows is scored by a fit on the rest."""
-    references = make_parts(33)
-    found = LocalScore(["a", "b"], **ROWS).fit(references).reference_scores(references)
-    expected = []
-    order = torch.randperm(33, generator=torch.Generator().manual_seed(0)).numpy()
-    for fold in range(5):
-        chosen = order % 5 == fold
-        score = LocalScore(["a", "b"], **ROWS).fit(take(references, ~chosen))
-        expected.append(score_rows(score, take(references, chosen)))
-    assert_array_equal(np.sort(found.double()), np.sort(np.concatenate(expected)))
+def test_what_counts_are_groups():
+    """Many rows of few groups are few rows."""
+    many = make_parts(80)
+    score = LocalScore(["a", "b"], **ROWS).fit(many)
+    assert score.reference_scores(many, torch.arange(80) // 2) is None
+    assert score.reference_scores(many, torch.arange(80) // 4) is not None
+
+
+@pytest.mark.parametrize(
+    "new",
+    [lambda: LocalScore(["a", "b"], **ROWS), lambda: JointScore(["a", "b"])],
+    ids=["local", "joint"],
+)
+def test_cross_fit_is_by_folds_of_groups(new):
+    """A tenth of the groups is scored by a fit on the rest, in the units of all."""
+    references, groups = make_parts(36), torch.arange(36) // 3
+    score = new().fit(references, groups)
+    found, rows = score.reference_scores(references, groups)
+    assert_array_equal(np.sort(rows), np.arange(36))
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(0)).numpy()
+    folds = (order % 10)[groups]
+    for fold in range(10):
+        kept = np.unique(groups.numpy()[folds != fold], return_inverse=True)[1]
+        other = new().fit(take(references, folds != fold), torch.from_numpy(kept))
+        for name, buffer in other.named_buffers():
+            if name.endswith("unit"):
+                buffer.copy_(score.get_buffer(name))
+        expected = score_rows(other, take(references, folds == fold))
+        of_fold = np.isin(rows, np.flatnonzero(folds == fold))
+        assert_array_equal(found[of_fold], expected)
+
+
+@every_local
+def test_a_group_is_left_out_of_the_search_of_its_members(options):
+    """A row scores as it would if no row of its group were a reference."""
+    references, groups = make_parts(40), torch.arange(40) // 4
+    score = LocalScore(["a", "b"], **options | {"whiten": False}).fit(
+        references, groups
+    )
+    vectors = score.joined.transforms(join_parts(references))
+    found = score.joined.neighbors(vectors, groups).numpy()
+    assert (groups.numpy()[found] != groups.numpy()[None, :, None]).all()
+    distances = torch.cdist(vectors, vectors)
+    distances[:, groups[:, None] == groups] = torch.inf
+    expected = distances.topk(found.shape[2], largest=False).indices
+    assert_array_equal(found, expected)
 
 
 # Degenerate data.
@@ -477,8 +517,8 @@ def all_scores(score, references):
         score_rows(score, references, torch.arange(n_rows)),
         score_rows(score, make_parts(5, seed=7)),
     ]
-    honest = score.reference_scores(references)
-    return scores if honest is None else [*scores, honest.double().numpy()]
+    honest = honest_scores(score, references)
+    return scores if honest is None else [*scores, honest[0].double().numpy()]
 
 
 @every_score

@@ -32,7 +32,7 @@ from ._data import (
 )
 from ._decisions import forget
 from ._fit_tasks import FitTasks
-from ._groups import group_rows, one_score_a_group
+from ._groups import group_rows, one_score_a_group, twins
 from ._health import HealthRecord, last_losses
 from ._inference import InferenceMixin
 from ._local_score import LocalScore
@@ -625,10 +625,12 @@ class BaseGANDetector(
             scores, rows = self._anomaly_scores(X_held_out), np.arange(len(held_out))
             units, n_rows = held_out.labels, np.ones(len(held_out), dtype=int)
         else:
-            found = score.reference_scores(parts, groups)
+            _, values = np.unique(np.concatenate(keys), return_inverse=True)
+            found = score.reference_scores(parts, groups, torch.from_numpy(values))
             self._scores.to(self.device_)
             if found is None:
-                found = self._score_chunks(chunks, keys), np.arange(len(chosen))
+                own = np.stack([labels, twins(values, labels)], axis=1)
+                found = self._score_chunks(chunks, own), np.arange(len(chosen))
             scores, rows = map(np.asarray, found)
             units = labels
             n_rows = np.bincount(seen.originals, minlength=len(seen))[chosen]
@@ -665,18 +667,23 @@ class BaseGANDetector(
         groups = np.searchsorted(kept, labels[members])
         return RowIndex(np.concatenate(keys), np.tile(groups, len(casts)))
 
-    def _score_chunks(self, chunks, keys):
-        """Scores of the reference rows from their parts, as :meth:`predict` has them.
+    def _score_chunks(self, chunks, own):
+        """Scores of the reference rows as if they were new.
 
         Their parts are at hand, and finding them again may take a search.
         """
+        if (own[:, 1] < 0).all():
+            own = own[:, :1]
         scores = []
-        for padded, own_keys in zip(chunks, keys, strict=True):
+        size = self._chunk_rows[self._kind]
+        for padded, start in zip(chunks, range(0, len(own), size), strict=True):
             parts = {name: part.to(self.device_) for name, part in padded.items()}
-            own = self._own_references(own_keys, next(iter(parts.values())).shape[1])
+            groups = torch.full((size, own.shape[1]), -1, dtype=torch.int64)
+            n_rows = len(own[start : start + size])
+            groups[:n_rows] = torch.from_numpy(own[start : start + size])
             with torch.inference_mode():
-                values = self._scores["score"](parts, own)
-            scores.append(values[: len(own_keys)].cpu().numpy())
+                values = self._scores["score"](parts, groups.to(self.device_))
+            scores.append(values[:n_rows].cpu().numpy())
         return np.concatenate(scores)
 
     def _report(self, record, near_copies):

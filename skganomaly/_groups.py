@@ -8,7 +8,7 @@ from sklearn.utils.validation import column_or_1d
 
 from ._data import row_blocks
 
-__all__ = ["RowGroups", "group_rows", "one_score_a_group"]
+__all__ = ["RowGroups", "group_rows", "one_score_a_group", "twins"]
 
 # Rows are copies if no column differs by more than this share of its standard
 # deviation, or where rows are many by a small part of the gaps within one column.
@@ -141,6 +141,31 @@ def one_score_a_group(scores, n_rows, n_groups):
     up_to = np.cumsum(n_rows[order])
     middle = (2 * np.arange(n_groups) + 1) * up_to[-1] // (2 * n_groups)
     return scores[order][np.searchsorted(up_to, middle, side="right")]
+
+
+def twins(values, labels):
+    """For each row the group of another row that equals it, or -1.
+
+    A new row that equals a reference is scored without that one. If a row had not been
+    there, and came as a new one, so would be its twin.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_rows,)
+        The same for rows that are equal.
+    labels : ndarray of shape (n_rows,), int
+        The groups of the rows.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,), int
+    """
+    _, first, place = np.unique(values, return_index=True, return_inverse=True)
+    known = labels[first][place]
+    strange = np.flatnonzero(labels != known)
+    other = np.full(len(first), -1)
+    other[place[strange[::-1]]] = labels[strange[::-1]]
+    return np.where(labels != known, known, other[place])
 
 
 def _read_groups(X, groups):

@@ -105,7 +105,10 @@ class LocalScore(_Score):
         return self
 
     def forward(self, parts: dict, own: Tensor) -> Tensor:
-        """Score rows, shape (n_rows,); ``own`` is a row's own group, or -1."""
+        """Score rows, shape (n_rows,).
+
+        ``own`` is a row's own group or -1, or several of them: (n_rows, n_groups).
+        """
         score = self.joined(self._joined(parts), own).mean(0)
         if self.rows is None:
             return score
@@ -142,7 +145,7 @@ class LocalScore(_Score):
         vectors = self.joined.references.gather(1, place.expand(-1, -1, width))
         return vectors.view(n_members, -1, _N_NEIGHBORS, width).mean(2) + centring.mean
 
-    def reference_scores(self, parts, groups):
+    def reference_scores(self, parts, groups, values):
         """Scores from fits without the rows, where these are few for their width.
 
         A reference row is new to the search, but the whitening has seen it. That
@@ -152,7 +155,7 @@ class LocalScore(_Score):
         plenty = n_groups >= _ROWS_PER_COLUMN * width
         if plenty or not self.whiten or n_groups < _FEWEST_ROWS:
             return None
-        return self._cross_fit(parts, groups, self._unfitted)
+        return self._cross_fit(parts, groups, values, self._unfitted)
 
     def _joined(self, parts):
         return torch.cat([parts[name] for name in self.part_names[:-1]], dim=2)
@@ -214,16 +217,17 @@ class _NeighborRatios(_Fitted):
 
     @torch.no_grad()
     def neighbors(self, vectors: Tensor, own: Tensor) -> Tensor:
-        """Indices of the nearest references outside a row's group, nearest first."""
+        """Indices of the nearest references outside a row's groups, nearest first."""
         products = aligned_product(vectors, self.references.mT)
         squared = products.mul_(-2).add_(self.squared_norms)
-        known = torch.nonzero(own >= 0).flatten()
+        own = own if own.ndim == 2 else own[:, None]
+        known = torch.nonzero((own >= 0).any(1)).flatten()
         if len(known):
-            kin = own[known, None] == self.groups
+            kin = (own[known, :, None] == self.groups).any(1)
             squared[:, known] = squared[:, known].masked_fill_(kin, torch.inf)
-        # What is left for the rows of the largest group.
-        most = len(self.groups) - int(torch.bincount(self.groups).max())
-        n_neighbors = min(self.n_scale_neighbors, most)
+        # What is left for the rows of the largest groups.
+        left = len(self.groups) - own.shape[1] * int(torch.bincount(self.groups).max())
+        n_neighbors = min(self.n_scale_neighbors, max(left, 1))
         return squared.topk(n_neighbors, dim=2, largest=False).indices
 
     def _ratios(self, nearest, mean, indices):

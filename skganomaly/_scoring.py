@@ -99,7 +99,7 @@ class _Score(_Fitted):
         super().__init__()
         self.part_names = tuple(part_names)
 
-    def reference_scores(self, parts, groups):
+    def reference_scores(self, parts, groups, values):
         """Scores of the reference rows as if they and their groups were new.
 
         Parameters
@@ -108,6 +108,8 @@ class _Score(_Fitted):
             What the score was fitted on.
         groups : Tensor of shape (n_references,), int
             The group of each reference row, from 0 on.
+        values : Tensor of shape (n_references,), int
+            Numbers, from 0 on, that are the same for rows that are equal.
 
         Returns
         -------
@@ -117,7 +119,7 @@ class _Score(_Fitted):
         """
         return None
 
-    def _cross_fit(self, parts, groups, new):
+    def _cross_fit(self, parts, groups, values, new):
         """Scores from fits of ``new()`` that leave out a fold of groups in turn."""
         n_rows, n_groups = len(groups), int(groups.max()) + 1
         few = n_rows < _CROSS_FIT_UP_TO
@@ -131,9 +133,8 @@ class _Score(_Fitted):
                 {name: part[:, chosen] for name, part in parts.items()}
                 for chosen in (folds != fold, folds == fold)
             )
-            score = new().fit(
-                seen, groups[folds != fold].unique(return_inverse=True)[1]
-            )
+            _, kept = groups[folds != fold].unique(return_inverse=True)
+            score = new().fit(seen, kept)
             # New rows are measured in these units, and a median may jump where rows
             # are of two kinds.
             score.load_state_dict(
@@ -141,8 +142,11 @@ class _Score(_Fitted):
                 strict=False,
             )
             rows.append(torch.nonzero(folds == fold).flatten())
-            stranger = torch.full((len(rows[-1]),), -1)
-            scores.append(score(unseen, stranger))
+            # Known are those that equal a row of the others; the first of these counts.
+            known = np.full(int(values.max()) + 1, -1)
+            known[values[folds != fold].numpy()[::-1]] = kept.numpy()[::-1]
+            own = torch.from_numpy(known[values[rows[-1]].numpy()])
+            scores.append(score(unseen, own))
         return torch.cat(scores), torch.cat(rows)
 
     def _join(self, parts):
@@ -254,7 +258,7 @@ class JointScore(_Score):
         whitened = self.whitening(self._join(parts))
         return (part_magnitudes(whitened) / self.unit).mean(0)
 
-    def reference_scores(self, parts, groups):
+    def reference_scores(self, parts, groups, values):
         """Leave-one-out distances in closed form, or from fits that leave groups out.
 
         Removing a row from mean and covariance is a change of rank one, so its
@@ -265,7 +269,8 @@ class JointScore(_Score):
         joined = self._join(parts)
         n_rows = joined.shape[1]
         if int(groups.max()) + 1 < n_rows:
-            return self._cross_fit(parts, groups, lambda: JointScore(self.part_names))
+            new = lambda: JointScore(self.part_names)  # noqa: E731
+            return self._cross_fit(parts, groups, values, new)
         whitened = self.whitening(joined).double()
         distances = whitened.square().sum(2)
         keep = 1 - shrinkage_for(n_rows, joined.shape[2])

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
-from skganomaly._groups import group_rows, one_score_a_group
+from skganomaly._groups import group_rows, one_score_a_group, twins
 from skganomaly._near_copies import find_near_copies
 from skganomaly.model_selection import InlierGroupKFold
 
@@ -75,7 +75,7 @@ def test_copies_do_not_flag_new_rows_whatever_the_score(score_type, small):
 @pytest.mark.parametrize("repeat", ["twice", "rounding"])
 def test_copies_of_images_do_not_flag_new_ones(cls, repeat, small):
     """The same for images, whose networks normalise over batches."""
-    images = load_digits().images[:600] / 16
+    images = np.random.default_rng(4).permutation(load_digits().images[:600]) / 16
     once, new = images[:150], images[150:]
     copies = once if repeat == "twice" else once + 1e-9 * _noise(once.shape)
     detector = small(cls, conv=True, max_steps=30).fit(np.concatenate([once, copies]))
@@ -177,7 +177,7 @@ def _shots(n_parts, n_shots, seed, width=8):
     )
 
 
-SHOTS, PART = _shots(150, 6, seed=0)
+SHOTS, PART = _shots(300, 6, seed=0)
 NEW_PARTS = _shots(600, 1, seed=1)[0]
 
 
@@ -186,7 +186,7 @@ def test_named_groups_keep_the_promise(cls, small):
     """Rows are scored without the others of their group."""
     detector = small(cls).fit(SHOTS, groups=PART)
     assert 0 < share_flagged(detector, NEW_PARTS) <= 0.08
-    assert len(detector.reference_scores_) == 150
+    assert len(detector.reference_scores_) == 300
 
 
 @every_detector
@@ -222,10 +222,10 @@ def test_group_members_score_alike_at_fit_and_predict(score_type, small):
 def test_groups_are_held_out_whole(small):
     """A held-out row has no member of its group among the references."""
     detector = small(validation_fraction=0.2).fit(SHOTS, groups=PART)
-    assert detector.n_held_out_ == 30 * 6
-    assert len(detector.reference_scores_) == 30
+    assert detector.n_held_out_ == 60 * 6
+    assert len(detector.reference_scores_) == 60
     conformal = small(
-        validation_fraction=0.1, threshold="conformal", false_alarm_rate=0.05
+        validation_fraction=0.05, threshold="conformal", false_alarm_rate=0.05
     )
     # 90 rows would be enough for 5 %, 15 groups are not.
     with pytest.raises(ValueError, match="needs at least 19 held-out scores; got 15"):
@@ -236,7 +236,7 @@ def test_groups_may_have_any_names(small):
     """What counts is which are equal; order and type don't matter."""
     names = pd.Series(PART).map("part {}".format)
     by_number = small().fit(SHOTS, groups=PART)
-    for groups in (names, names.to_list(), 200 - PART, pd.Categorical(names)):
+    for groups in (names, names.to_list(), 400 - PART, pd.Categorical(names)):
         other = small().fit(SHOTS, groups=groups)
         assert_array_equal(other.reference_scores_, by_number.reference_scores_)
 
@@ -299,18 +299,18 @@ def test_groups_through_pipelines_and_metadata_routing(small):
             cv=InlierGroupKFold(3, random_state=0),
             params={"groups": PART},
         )
-    assert_array_equal(scores, [100, 100, 100])
+    assert_array_equal(scores, [200, 200, 200])
 
 
 def test_inlier_group_k_fold():
     """Training sets are normal, and no group is in both."""
-    y = np.where(np.arange(900) % 45 < 6, -1, 1)
+    y = np.where(np.arange(1800) % 45 < 6, -1, 1)
     for train, test in InlierGroupKFold(4, random_state=0).split(SHOTS, y, PART):
         assert (y[train] == 1).all()
         assert (y[test] == -1).any()
         assert not set(PART[train]) & set(PART[test])
     for train, test in InlierGroupKFold(4, random_state=0).split(SHOTS, groups=PART):
-        assert len(train) + len(test) == 900
+        assert len(train) + len(test) == 1800
         assert not set(PART[train]) & set(PART[test])
     with pytest.raises(ValueError, match="needs the groups"):
         next(InlierGroupKFold().split(SHOTS, y))
@@ -340,6 +340,14 @@ def test_one_score_a_group_is_distributed_like_rows(n_groups):
     # A rank more or less, where a level falls between two rows.
     ranks = np.searchsorted(np.sort(scores), [found, expected])
     assert np.abs(ranks[0] - ranks[1]).max() <= 1
+
+
+def test_twins():
+    """The group of another equal row, the first of them, if there is one."""
+    values = np.array([5, 7, 5, 9, 7, 5, 1, 1])
+    assert_array_equal(twins(values, np.arange(8)), [2, 4, 0, -1, 1, 0, 7, 6])
+    groups = np.array([0, 0, 1, 1, 0, 0, 2, 2])
+    assert_array_equal(twins(values, groups), [1, -1, 0, -1, -1, 1, -1, -1])
 
 
 # Near copies.

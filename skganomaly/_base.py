@@ -37,7 +37,6 @@ from ._health import HealthRecord, last_losses
 from ._inference import InferenceMixin
 from ._networks import build_members
 from ._scoring import (
-    CodeDistribution,
     JointScore,
     LocalScore,
     PartScore,
@@ -45,6 +44,7 @@ from ._scoring import (
 )
 from ._training import AdversarialNet, DiscriminatorRestart, ProgressBar
 from ._version import __version__
+from ._whitening import CodeDistribution
 from .architectures import MLP, ConvNet
 from .thresholds import QuantileThreshold, _fit_threshold
 

@@ -20,10 +20,10 @@ from skganomaly import _ganomaly as ganomaly_module
 from skganomaly._health import (
     HealthRecord,
     certainty,
-    compare_samples,
     generator_failure,
     last_losses,
 )
+from skganomaly._sample_quality import compare_samples
 from skganomaly._training import AdversarialNet
 from skganomaly.architectures import MLP
 

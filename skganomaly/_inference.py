@@ -25,11 +25,12 @@ _FEWEST_ROWS = 16
 class InferenceMixin(DecisionMixin):
     """Methods of a fitted detector."""
 
-    # Rows that are scored at once; see _chunks.
+    # Rows that are scored at once, at most; see _chunks.
     _chunk_rows = {"rows": 256, "maps": 64}
 
     @property
     def _chunk_size(self):
+        """Rows of a chunk, which depends on the shape of a row alone."""
         if self._kind == "maps":
             return self._chunk_rows["maps"]
         affordable = max(_FEWEST_ROWS, _CHUNK_VALUES // self.n_features_in_)

@@ -8,7 +8,7 @@ import torch
 from ._base import BaseGANDetector
 from ._compat import Interval, StrOptions
 from ._docstrings import share_docs
-from ._health import certainty, compare_samples, generator_failure
+from ._health import certainty, generator_failure
 from ._latent_search import CandidateCodes, LatentSearch
 from ._local_score import LocalScore
 from ._losses import (
@@ -19,15 +19,13 @@ from ._losses import (
     wasserstein_estimate,
 )
 from ._networks import _BATCH_NORMS
+from ._sample_quality import N_SAMPLES, compare_samples, n_compared
 from ._scoring import WeightedScore
 from .architectures import ConvNet
 
 __all__ = ["AnoGANDetector"]
 
 _TINY = 1e-12
-
-# Generated rows that a collapse is judged by.
-_N_SAMPLES = 512
 
 # Batches to be trained on before a collapse is one.
 _MIN_STEPS = 200
@@ -667,9 +665,11 @@ class AnoGANDetector(BaseGANDetector):
 
     def _compare_samples(self, X, generator):
         """How samples of each member compare with training rows."""
-        rows = torch.randperm(len(X), generator=generator)[:_N_SAMPLES].sort().values
+        n_rows = n_compared(X.shape[1])
+        rows = torch.randperm(len(X), generator=generator)[:n_rows].sort().values
         data = torch.from_numpy(self.scaler_.transform(X[rows.numpy()]))
-        codes = self._draw_codes(_N_SAMPLES, generator)
+        # So many whatever the width, as the generator has more to decide after it.
+        codes = self._draw_codes(N_SAMPLES, generator)[:, :n_rows]
         with torch.inference_mode():
             samples = self._decode(self.net_.networks, codes).cpu()
         return compare_samples(samples, data)

@@ -39,10 +39,11 @@ from ._local_score import LocalScore
 from ._near_copies import find_near_copies
 from ._networks import build_members
 from ._process import own_settings
-from ._scoring import CodeDistribution, JointScore, PartScore, part_magnitudes
+from ._scoring import JointScore, PartScore, part_magnitudes
 from ._training import AdversarialNet, DiscriminatorRestart, ProgressBar
 from ._validation import validate_rows
 from ._version import __version__
+from ._whitening import CodeDistribution
 from .architectures import MLP, ConvNet, _check_network
 from .thresholds import QuantileThreshold, _fit_threshold
 

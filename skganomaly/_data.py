@@ -373,8 +373,10 @@ class RowDataset(Dataset):
         self.device = device
         self.resident = None
         if _fits(4 * X.size, device):
-            blocks = [scaler.transform(X[block]) for block in row_blocks(*X.shape)]
-            self.resident = torch.from_numpy(np.concatenate(blocks)).to(device)
+            shape = len(X), *scaler.input_shape
+            self.resident = torch.empty(shape, dtype=torch.float32, device=device)
+            for block in row_blocks(*X.shape):
+                self.resident[block] = torch.from_numpy(scaler.transform(X[block]))
 
     def __len__(self):
         return len(self.X)

@@ -97,7 +97,8 @@ _SHARED = {
     random_state : int, RandomState instance or None, default=None
         Decides weights, order of rows, noise and reference rows. None takes a fresh
         seed from the operating system: the global generators of Python, NumPy and
-        torch are neither used nor seeded.
+        torch are neither used nor seeded. The same seed gives the same scores on the
+        same machine with the same number of threads.
     verbose : int, default=0
         Anything above 0 shows a progress bar of the training.
 """,

@@ -5,7 +5,6 @@ import torch
 __all__ = [
     "HealthRecord",
     "certainty",
-    "compare_samples",
     "generator_failure",
     "last_losses",
 ]
@@ -30,6 +29,7 @@ class HealthRecord:
     def __init__(self):
         self._chunks = []
         self._codes = None
+        self._origins = None
 
     def update(self, rows, residuals, codes):
         """Take in some reference rows.
@@ -45,6 +45,13 @@ class HealthRecord:
         rows, residuals = rows.double(), residuals.double()
         made = rows - residuals
         codes = codes.double()
+        if self._origins is None:
+            self._origins = rows.mean(0), made.mean(1, True), codes.mean(1, True)
+        # Differences of large squares would leave nothing of a small variance.
+        rows, made, codes = (
+            values - origin
+            for values, origin in zip((rows, made, codes), self._origins, strict=True)
+        )
         moments = (
             rows.sum(0),
             rows.square().sum(),
@@ -65,7 +72,8 @@ class HealthRecord:
         """Mean (n_members, width) and covariance (n_members, width, width) of codes."""
         n_rows = self._n_rows
         mean, products = self._codes[4] / n_rows, self._codes[5] / n_rows
-        return mean, products - mean[:, :, None] * mean[:, None]
+        covariance = products - mean[:, :, None] * mean[:, None]
+        return self._origins[2][:, 0] + mean, covariance
 
     @property
     def _n_rows(self):
@@ -96,50 +104,6 @@ class HealthRecord:
             "latent_usage": [round(value, 4) for value in used.tolist()],
             "unreachable": round(float(out_of_reach.double().mean()), 4),
         }
-
-
-def compare_samples(samples, rows):
-    """Compare what generators make with the data, by distances between rows.
-
-    Parameters
-    ----------
-    samples : Tensor of shape (n_members, n_samples, ...)
-    rows : Tensor of shape (n_rows, ...)
-
-    Returns
-    -------
-    dict
-        For each member "diversity", the mean distance between two samples as a share of
-        that between two rows, and "distance", the energy distance [1]_ of samples and
-        rows in the same unit: 0 if they have the same distribution.
-
-    References
-    ----------
-    .. [1] G. J. Szekely and M. L. Rizzo, "Energy statistics: A class of statistics
-       based on distances", Journal of Statistical Planning and Inference 143, 2013,
-       doi:10.1016/j.jspi.2013.03.018.
-    """
-    rows = rows.flatten(1)
-    samples = samples.flatten(2)
-    unit = _mean_distance(rows, rows)
-    if unit == 0:
-        return {"diversity": [1.0] * len(samples), "distance": [0.0] * len(samples)}
-    within = [_mean_distance(made, made) / unit for made in samples]
-    between = [_mean_distance(made, rows) / unit for made in samples]
-    return {
-        "diversity": [round(spread, 4) for spread in within],
-        "distance": [
-            round(2 * apart - spread - 1, 4)
-            for apart, spread in zip(between, within, strict=True)
-        ],
-    }
-
-
-def _mean_distance(a, b):
-    """Mean distance between two rows; without those of a row to itself."""
-    distances = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
-    n_pairs = distances.numel() - (len(a) if a is b else 0)
-    return float(distances.double().sum()) / max(n_pairs, 1)
 
 
 def generator_failure(diversity, distance):

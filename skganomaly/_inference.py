@@ -17,12 +17,25 @@ from .thresholds import p_values
 
 __all__ = ["InferenceMixin"]
 
+# Plain rows that are scored at once have no more values than this, if they are not
+# fewer than that.
+_CHUNK_VALUES = 2**20
+_FEWEST_ROWS = 16
+
 
 class InferenceMixin(DecisionMixin):
     """Methods of a fitted detector."""
 
-    # Rows that are scored at once; see _chunks.
+    # Rows that are scored at once, at most; see _chunks.
     _chunk_rows = {"rows": 256, "maps": 64}
+
+    @property
+    def _chunk_size(self):
+        """Rows of a chunk, which depends on the shape of a row alone."""
+        if self._kind == "maps":
+            return self._chunk_rows["maps"]
+        affordable = max(_FEWEST_ROWS, _CHUNK_VALUES // self.n_features_in_)
+        return min(self._chunk_rows["rows"], affordable)
 
     def _chunks(self, X):
         """Blocks of one fixed shape: the scaled rows, and the same padded, on device.
@@ -30,7 +43,7 @@ class InferenceMixin(DecisionMixin):
         Matrix products round differently for different shapes; with one shape a
         row's score does not depend on how many rows came with it.
         """
-        size = self._chunk_rows[self._kind]
+        size = self._chunk_size
         for start in range(0, len(X), size):
             rows = self.scaler_.transform(X[start : start + size])
             # Allocated by torch, whose memory always has the same alignment.
@@ -233,7 +246,7 @@ class InferenceMixin(DecisionMixin):
         check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         generator = torch.Generator().manual_seed(draw_seed(random_state))
-        size = self._chunk_rows[self._kind]
+        size = self._chunk_size
         rows = []
         for start in range(0, n_samples, size):
             n_drawn = min(size, n_samples - start)

@@ -6,15 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from ._networks import aligned_product
-from ._scoring import (
-    _TINY,
-    _Fitted,
-    _positive_median,
-    _Score,
-    _Squash,
-    _Standardise,
-    _Whitening,
-)
+from ._scoring import _TINY, _positive_median, _Score
+from ._whitening import _Fitted, _Squash, _Standardise, _Whitening
 
 __all__ = ["LocalScore"]
 
@@ -184,7 +177,8 @@ class _NeighborRatios(_Fitted):
         for transform in self.transforms:
             vectors = transform.fit(vectors)(vectors)
         self._store(references=vectors, squared_norms=vectors.square().sum(2)[:, None])
-        self.register_buffer("groups", groups)
+        # A copy, as a tensor that two modules share would be saved by one of them.
+        self.register_buffer("groups", groups.clone())
         rows = torch.arange(vectors.shape[1])
         found = [
             self._search(vectors[:, block], groups[block])

@@ -10,25 +10,16 @@ All parts have shape (n_members, n_rows, width).
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ._networks import aligned_product
+from ._whitening import _Fitted, _Whitening, shrinkage_for
 
 __all__ = [
-    "CodeDistribution",
     "JointScore",
     "PartScore",
     "WeightedScore",
     "part_magnitudes",
 ]
-
-# Whitening gives up at least this share of the correlations, and more where there are
-# few rows for the width (see _Whitening).
-_MIN_SHRINKAGE = 0.03
-
-# Deviations beyond this many robust standard deviations grow only logarithmically,
-# so that one wild column cannot silence all others.
-_SQUASH_FROM = 3.0
 
 # Reference scores from fits without the rows: so many fits, but of many rows only one,
 # which leaves out enough of them to set a threshold with.
@@ -37,8 +28,10 @@ _CROSS_FIT_UP_TO = 2000
 _N_LARGE_FOLDS = 5
 
 _TINY = 1e-12
-_FACTOR_RIDGE = 1e-6
 _ALMOST_ZERO = 1e-5
+
+# A mean square below this is that of no residual.
+_NO_RESIDUAL = 1e-24
 
 
 def part_magnitudes(part: Tensor) -> Tensor:
@@ -57,29 +50,19 @@ def _positive_median(values: Tensor) -> Tensor:
     return torch.stack(medians)[:, None]
 
 
-def shrinkage_for(n_rows, width):
-    """Share of the correlations to give up, more where rows are few for the width."""
-    return max(_MIN_SHRINKAGE, 4 * width / (4 * width + n_rows))
+def _typical(magnitudes: Tensor) -> Tensor:
+    """Median of what is not next to nothing beside the others, (n_members, 1).
 
-
-class _Fitted(nn.Module):
-    """A module whose fitted state is its buffers."""
-
-    def _store(self, **tensors):
-        for name, tensor in tensors.items():
-            # Not every accelerator has double precision.
-            self.register_buffer(name, tensor.float())
-
-    def get_state(self):
-        """All buffers as a dict of NumPy arrays."""
-        return {name: buffer.cpu().numpy() for name, buffer in self.named_buffers()}
-
-    def set_state(self, state):
-        """Restore what :meth:`get_state` returned."""
-        for name, array in state.items():
-            owner, _, leaf = name.rpartition(".")
-            buffer = torch.from_numpy(np.array(array))
-            self.get_submodule(owner).register_buffer(leaf, buffer)
+    So rows without a residual make no unit of zero, however small the residuals of
+    the others are.
+    """
+    medians = []
+    for member in magnitudes:
+        some = member[member > _NO_RESIDUAL]
+        if len(some):
+            some = some[some > _ALMOST_ZERO * some.median()]
+        medians.append(some.median() if len(some) else member.new_ones(()))
+    return torch.stack(medians)[:, None]
 
 
 class _Score(_Fitted):
@@ -153,23 +136,6 @@ class _Score(_Fitted):
         return torch.cat([parts[name] for name in self.part_names], dim=2)
 
 
-class CodeDistribution(_Fitted):
-    """A Gaussian for the codes of the reference rows, to draw new codes from."""
-
-    def fit(self, mean, covariance):
-        """Learn from the mean (K, width) and covariance (K, width, width) of codes."""
-        trace = covariance.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
-        identity = torch.eye(covariance.shape[1], dtype=covariance.dtype)
-        # Fewer rows than columns leave directions without variance.
-        ridge = (_FACTOR_RIDGE * trace + _TINY) * identity
-        self._store(mean=mean, factor=torch.linalg.cholesky(covariance + ridge))
-        return self
-
-    def forward(self, draws: Tensor) -> Tensor:
-        """Turn standard normal draws (K, n_rows, width) into codes."""
-        return self.mean[:, None] + draws @ self.factor.mT
-
-
 class PartScore(_Score):
     """Mean square of one part, in units of its median over the reference rows.
 
@@ -191,7 +157,7 @@ class PartScore(_Score):
 
     def fit_magnitudes(self, magnitudes):
         """Learn the unit from magnitudes of shape (n_members, n_references)."""
-        self._store(unit=_positive_median(magnitudes))
+        self._store(unit=_typical(magnitudes))
         return self
 
     def forward(self, parts: dict, own: Tensor) -> Tensor:
@@ -217,7 +183,7 @@ class WeightedScore(_Score):
 
     def fit(self, parts, groups=None):
         """Learn the unit from the parts of the reference rows."""
-        self._store(unit=_positive_median(self._value(parts)))
+        self._store(unit=_typical(self._value(parts)))
         return self
 
     def forward(self, parts: dict, own: Tensor) -> Tensor:
@@ -250,7 +216,7 @@ class JointScore(_Score):
         """Learn mean, covariance and unit from the parts of the reference rows."""
         joined = self._join(parts)
         self.whitening.fit(joined)
-        self._store(unit=_positive_median(part_magnitudes(self.whitening(joined))))
+        self._store(unit=_typical(part_magnitudes(self.whitening(joined))))
         return self
 
     def forward(self, parts: dict, own: Tensor) -> Tensor:
@@ -278,84 +244,3 @@ class JointScore(_Score):
         left_out = n_rows / (n_rows - 1) * distances / others
         scores = (left_out / joined.shape[2] / self.unit).mean(0)
         return scores, torch.arange(n_rows)
-
-
-class _Standardise(_Fitted):
-    """Centre the columns, and give them unit scale if asked to."""
-
-    def __init__(self, scale=True):
-        super().__init__()
-        self.scale_columns = scale
-
-    def fit(self, rows):
-        rows = rows.double()
-        scale = rows.std(dim=1, keepdim=True, correction=0)
-        # A constant column has nothing to be compared with.
-        varies = rows.amax(1, keepdim=True) > rows.amin(1, keepdim=True)
-        varies = varies & self.scale_columns
-        self._store(
-            mean=rows.mean(1, keepdim=True),
-            scale=torch.where(varies, scale, torch.ones_like(scale)),
-        )
-        return self
-
-    def forward(self, rows: Tensor) -> Tensor:
-        return (rows - self.mean) / self.scale
-
-
-class _Squash(_Fitted):
-    """Centre and scale columns robustly, and squash what lies far out."""
-
-    def fit(self, rows):
-        rows = rows.double()
-        median = rows.median(dim=1, keepdim=True).values
-        deviation = (rows - median).abs().median(dim=1, keepdim=True).values
-        spread = torch.maximum(
-            1.4826 * deviation, 0.1 * rows.std(dim=1, keepdim=True, correction=0)
-        )
-        self._store(median=median, spread=spread.clamp_min(_TINY))
-        return self
-
-    def forward(self, rows: Tensor) -> Tensor:
-        scaled = (rows - self.median) / self.spread
-        size = scaled.abs()
-        far = _SQUASH_FROM * (1 + (size.clamp_min(_SQUASH_FROM) / _SQUASH_FROM).log())
-        return torch.where(size > _SQUASH_FROM, scaled.sign() * far, scaled)
-
-
-class _Whitening(_Fitted):
-    r"""Make the columns of each member uncorrelated, with unit scale.
-
-    The covariance :math:`S` is shrunk to its diagonal, :math:`C = (1-a) S + a D`, by
-    the share :math:`a = 4p / (4p + n)` for :math:`n` rows of :math:`p` columns, which
-    keeps the distances of the rows it was fitted on from being much shorter than
-    those of new ones. With :math:`C = L L^T`, a row :math:`u` becomes
-    :math:`L^{-1} (u - \mu)`.
-    """
-
-    def fit(self, rows):
-        """Learn from rows of shape (n_members, n_rows, width)."""
-        members = [self._fit_member(member.double()) for member in rows]
-        mean, matrix = (torch.stack(part) for part in zip(*members, strict=True))
-        self._store(mean=mean, matrix=matrix)
-        return self
-
-    def _fit_member(self, rows):
-        n_rows, width = rows.shape
-        mean = rows.mean(0)
-        centred = rows - mean
-        variance = centred.square().mean(0)
-        scale = variance.clamp_min(max(1e-3 * float(variance.mean()), _TINY)).sqrt()
-        standard = centred / scale
-        shrinkage = shrinkage_for(n_rows, width)
-        identity = torch.eye(width, dtype=rows.dtype)
-        correlation = standard.T @ standard / n_rows
-        factor = torch.linalg.cholesky(
-            (1 - shrinkage) * correlation + shrinkage * identity
-        )
-        inverse = torch.linalg.solve_triangular(factor, identity, upper=False)
-        return mean[None], (inverse / scale).T
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """Whiten rows of shape (n_members, n_rows, width)."""
-        return aligned_product(rows - self.mean, self.matrix)

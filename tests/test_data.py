@@ -1,6 +1,7 @@
 """Tests of the way from an array to mini-batches on a device."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -443,6 +444,21 @@ def test_resident_rows_are_scaled_by_blocks(monkeypatch):
     monkeypatch.setattr(_data, "_BLOCK_VALUES", 24)
     dataset = RowDataset(X, scaler, CPU)
     assert_array_equal(dataset.resident, scaler.transform(X))
+
+
+def test_resident_rows_are_held_once(monkeypatch, tmp_path):
+    """Of a memory map nothing is copied but the scaled rows, and these once."""
+    np.save(tmp_path / "X.npy", rows(4000, 100).astype(np.float32))
+    X = np.load(tmp_path / "X.npy", mmap_mode="r")
+    monkeypatch.setattr(_data, "_BLOCK_VALUES", 2000)
+    scaler = FeatureScaler("minmax", (100,)).fit(X)
+    tracemalloc.start()
+    resident = RowDataset(X, scaler, CPU).resident
+    # What NumPy allocates; the one copy is torch's.
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert resident.shape == X.shape
+    assert peak < X.nbytes / 4
 
 
 def test_streamed_rows_are_read_in_ascending_order(monkeypatch):

@@ -11,9 +11,10 @@ from skganomaly._local_score import LocalScore
 from skganomaly._scoring import (
     JointScore,
     PartScore,
+    WeightedScore,
     part_magnitudes,
-    shrinkage_for,
 )
+from skganomaly._whitening import shrinkage_for
 
 ROWS = {
     "row_weight": 0.5,
@@ -229,6 +230,28 @@ def test_unit_is_that_of_residuals_that_are_not_zero():
     score = PartScore("a").fit(references)
     assert_allclose(score_rows(score, rows), part_score(references, rows), rtol=1e-5)
     assert score.unit.min() > 0.1
+
+
+@pytest.mark.parametrize("scale", [1e3, 1e-2, 1e-4, 1e-8])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: PartScore("a"),
+        lambda: WeightedScore({"a": 0.9, "b": 0.1}, "l2"),
+        lambda: WeightedScore({"a": 0.9, "b": 0.1}, "l1"),
+        lambda: JointScore(["a", "b"]),
+    ],
+    ids=["part", "l2", "l1", "joint"],
+)
+def test_typical_row_has_score_one_whatever_the_scale(make, scale):
+    """However small residuals are, the unit is the median one."""
+    references = {k: scale * v for k, v in make_parts(61, n_members=1).items()}
+    score = make().fit(references)
+    assert_allclose(np.median(score_rows(score, references)), 1, rtol=1e-5)
+    # Half of them without a residual change nothing for the others.
+    nothing = {k: torch.cat([v, 0 * v], 1) for k, v in references.items()}
+    if not isinstance(score, JointScore):
+        assert_array_equal(make().fit(nothing).unit, score.unit)
 
 
 def test_part_score_from_magnitudes():

@@ -22,7 +22,6 @@ from skganomaly._health import (
     certainty,
     compare_samples,
     generator_failure,
-    last_losses,
 )
 from skganomaly._training import AdversarialNet
 from skganomaly.architectures import MLP
@@ -164,16 +163,6 @@ def test_certainty_in_words():
     words = certainty({"discriminator": 4.2e-5})
     assert "never wrong" in words and "4.2e-05" in words
     assert "optimizer_d__lr" in words
-
-
-def test_last_losses():
-    """The last value of each loss, and nothing that is no loss."""
-    history = [
-        {"epoch": 1, "dur": 0.1, "n_steps": 5, "train_loss": 9.0, "a": 1.0, "b": 2.0},
-        {"epoch": 2, "dur": 0.1, "n_steps": 9, "train_loss": 9.0, "a": 3.0},
-        {"epoch": 3, "dur": 0.1, "n_steps": 9, "train_loss": 9.0, "c": 4.0},
-    ]
-    assert last_losses(history) == {"a": 3.0, "b": 2.0, "c": 4.0}
 
 
 # Reports of detectors.

@@ -68,7 +68,7 @@ def make_net(networks=None, objective=None, *, max_steps=30, **options):
     defaults = {
         "lr": 1e-2,
         "batch_size": 8,
-        "max_epochs": -(-max_steps // 25),
+        "max_epochs": max_steps,
         "device": "cpu",
         "verbose": 0,
         "schedule": "constant",

@@ -2,6 +2,7 @@
 
 import copy
 from functools import partial
+from io import IOBase
 
 from skorch.callbacks import (
     BatchScoring,
@@ -182,8 +183,11 @@ def storable_callbacks(callbacks):
 
 
 def _copy_deeply(callback):
+    # What is written to a copy of a file is lost.
+    attributes = getattr(_unnamed(callback), "__dict__", {}).values()
+    files = {id(value): value for value in attributes if isinstance(value, IOBase)}
     try:
-        return copy.deepcopy(callback)
+        return copy.deepcopy(callback, files)
     except TypeError:
         return None
 

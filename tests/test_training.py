@@ -455,6 +455,20 @@ def test_progress_bar_counts_steps(capsys):
     assert "30/30" in captured.err
 
 
+def test_progress_bar_goes_by_steps():
+    """It stands where the training does, in the middle of a chunk as well."""
+    bar, seen = ProgressBar("Some detector"), []
+
+    class Look(Callback):
+        def on_grad_computed(self, net, **kwargs):
+            seen.append((bar.bar_.n, net.n_steps_))
+
+    train(max_steps=600, callbacks=[bar, Look()])
+    assert len(seen) == 2 * 600
+    assert all(shown == done for shown, done in seen)
+    assert bar.bar_.n == 600
+
+
 # The learning rate.
 
 

@@ -6,6 +6,7 @@ from numbers import Integral, Real
 import torch
 
 from ._base import BaseGANDetector
+from ._callbacks import copy_to_fit
 from ._compat import Interval, StrOptions
 from ._docstrings import share_docs
 from ._health import certainty, generator_failure
@@ -189,7 +190,8 @@ class AnoGANDetector(BaseGANDetector):
         ``encoder_steps`` and ``encoder_feature_weight``.
     encoder_steps : int or "auto", default="auto"
         Optimiser steps of the encoder, trained after the GAN. "auto" is 20 passes over
-        plain rows, but at least 50 steps and at most 600, and 500 steps otherwise.
+        plain rows, but at least 50 steps and at most 600, and 500 steps otherwise; and
+        never more than a ``max_steps`` that is a number.
     encoder_feature_weight : float, default=1.0
         Weight, in the encoder's training, of the reconstruction of the critic's
         features beside that of the row (:math:`\kappa` of [2]_).
@@ -616,9 +618,9 @@ class AnoGANDetector(BaseGANDetector):
             "feature_layer": self.feature_layer,
             "prior_weight": self.prior_weight,
         }
-        self._train_gan(X, generator)
+        callbacks = self._train_gan(X, generator)
         if self.search == "encoder":
-            self._train_encoder(X, groups, generator)
+            self._train_encoder(X, groups, generator, callbacks)
 
     def _default_search_steps(self):
         return {"encoder": 0, "gradient": 200, "nearest": 25}[self.search]
@@ -628,10 +630,15 @@ class AnoGANDetector(BaseGANDetector):
         return None
 
     def _train_gan(self, X, generator):
-        """Train generator and critic, from new seeds if the generator collapses."""
+        """Train generator and critic, from new seeds if the generator collapses.
+
+        Returns the callbacks of the last of these trainings.
+        """
         restarts = []
         while True:
             self.n_iter_, self.history_, self._restarts = 0, [], []
+            self._loss_names = []
+            callbacks = copy_to_fit(self.callbacks)
             networks = self._new_networks(generator)
             self._check_critic(networks["discriminator"])
             self.net_ = self._new_net(
@@ -642,10 +649,11 @@ class AnoGANDetector(BaseGANDetector):
                 generator,
                 lr=self._auto("learning_rate"),
                 optimizer_d__lr=self._critic_rate(),
-                callbacks=self._user_callbacks(),
+                callbacks=callbacks,
                 average_decay=self.average_decay,
             )
-            self._run(self.net_, X)
+            # Without its encoder the detector is nothing to be kept.
+            self._run(self.net_, X, is_last=self.search != "encoder")
             self._samples = self._compare_samples(X, generator)
             # One that has hardly been trained cannot have collapsed.
             self._failure = None
@@ -657,6 +665,7 @@ class AnoGANDetector(BaseGANDetector):
                 break
             restarts.append({"after_steps": self.n_iter_, "reason": self._failure})
         self._restarts = restarts
+        return callbacks
 
     def _critic_rate(self):
         if self.critic_learning_rate != "auto":
@@ -683,7 +692,7 @@ class AnoGANDetector(BaseGANDetector):
         del self._samples, self._failure
         return list(filter(None, problems))
 
-    def _train_encoder(self, X, groups, generator):
+    def _train_encoder(self, X, groups, generator, callbacks):
         networks = self.net_.networks
         networks["encoder"].requires_grad_(True)
         net = self._new_net(
@@ -696,6 +705,8 @@ class AnoGANDetector(BaseGANDetector):
             len(X),
             self._resolve_encoder_steps(groups.n_groups),
             generator,
+            callbacks=callbacks,
+            phase="encoder",
             lr=self.encoder_learning_rate,
             noise=self._noise_scale(),
         )
@@ -705,7 +716,8 @@ class AnoGANDetector(BaseGANDetector):
         if self.encoder_steps != "auto":
             return self.encoder_steps
         # The encoder of a table would learn the rows by heart.
-        return self._few_passes(n_rows) if self._kind == "rows" else _ENCODER_STEPS
+        steps = self._few_passes(n_rows) if self._kind == "rows" else _ENCODER_STEPS
+        return steps if self.max_steps == "auto" else min(steps, self.max_steps)
 
     def _features(self, networks):
         """The critic's features as a function of rows."""

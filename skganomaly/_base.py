@@ -11,6 +11,7 @@ import torch
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.exceptions import ConvergenceWarning
 
+from ._callbacks import copy_callbacks, storable_callbacks
 from ._compat import (
     CallbackSupportMixin,
     HasMethods,
@@ -20,9 +21,7 @@ from ._compat import (
 )
 from ._data import (
     FeatureScaler,
-    RowDataset,
     RowIndex,
-    TensorBatches,
     draw_seed,
     resolve_device,
     resolve_input_shape,
@@ -33,18 +32,18 @@ from ._data import (
 from ._decisions import forget
 from ._fit_tasks import FitTasks
 from ._groups import group_rows, one_score_a_group, twins
-from ._health import HealthRecord, last_losses
+from ._health import HealthRecord
 from ._inference import InferenceMixin
 from ._local_score import LocalScore
 from ._near_copies import find_near_copies
-from ._networks import build_members
 from ._process import own_settings
+from ._running import TrainingMixin
 from ._scoring import JointScore, PartScore, part_magnitudes
-from ._training import AdversarialNet, DiscriminatorRestart, ProgressBar
+from ._training import AdversarialNet, mean_losses
 from ._validation import validate_rows
 from ._version import __version__
 from ._whitening import CodeDistribution
-from .architectures import MLP, ConvNet, _check_network
+from .architectures import MLP, ConvNet
 from .thresholds import QuantileThreshold, _fit_threshold
 
 __all__ = ["BaseGANDetector"]
@@ -63,6 +62,7 @@ _ARCHITECTURES = {
 
 class BaseGANDetector(
     InferenceMixin,
+    TrainingMixin,
     CallbackSupportMixin,
     OutlierMixin,
     BaseEstimator,
@@ -77,12 +77,13 @@ class BaseGANDetector(
     parameters of its own (``_defaults``).
     """
 
-    # Learned without being shown; the last four only until the fit ends.
+    # Learned without being shown; the last five only until the fit ends.
     _private_state = (
         "_scores",
         "_references",
         "_options",
         "_tasks",
+        "_loss_names",
         "_restarts",
         "_samples",
         "_failure",
@@ -170,7 +171,7 @@ class BaseGANDetector(
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "learning_rate_schedule": [StrOptions({"auto", "cosine", "constant"})],
         "beta_1": [Interval(Real, 0, 1, closed="left"), StrOptions({"auto"})],
-        "callbacks": ["array-like", None],
+        "callbacks": [list, tuple, None],
         "net_params": [dict, None],
         "device": [str, torch.device],
         "random_state": ["random_state"],
@@ -294,12 +295,16 @@ class BaseGANDetector(
             only one; if there are too few rows for the threshold rule.
         FloatingPointError
             If training diverged. The detector is then left unfitted.
+        KeyboardInterrupt
+            On Ctrl-C, which ends whatever the fit is a part of. The detector is then
+            left unfitted.
 
         Warns
         -----
         ConvergenceWarning
-            If training was interrupted from the keyboard. The detector is then
-            fitted on the steps that were done.
+            If Ctrl-C met the training of a fit that is a statement of its own at a
+            prompt or in a notebook, so that nothing goes on by itself. The detector is
+            then fitted on the steps that were done.
         UserWarning
             If rows are nearer to each other than independent ones are, so that more
             new rows will be flagged than promised; pass ``groups`` then.
@@ -382,14 +387,6 @@ class BaseGANDetector(
     def _named_architecture(self, name):
         return _ARCHITECTURES[name][self._kind]()
 
-    def _resolve_max_steps(self, n_rows):
-        return self._few_passes(n_rows) if self.max_steps == "auto" else self.max_steps
-
-    def _few_passes(self, n_rows):
-        """So many steps that networks do not learn the rows by heart."""
-        twenty_passes = round(20 * n_rows / min(self.batch_size, n_rows))
-        return int(np.clip(twenty_passes, 50, self._max_steps[self._kind]))
-
     def _hold_out(self, groups, generator):
         """Positions of training rows and of held-out rows, of which there may be none.
 
@@ -415,162 +412,10 @@ class BaseGANDetector(
         self.n_held_out_ = len(held_out)
         return np.flatnonzero(~new[groups.labels]), held_out
 
-    def _new_networks(self, generator):
-        """Networks of all members with freshly drawn weights, on the device."""
-        networks = self._build_networks(self._builder(generator))
-        return {name: network.to(self.device_) for name, network in networks.items()}
-
-    def _builder(self, generator):
-        """What builds a network of the architecture, for all members, by its name."""
-        architecture, shape = self.architecture_, self.input_shape_
-        sizes = {
-            "encoder": (shape, self.latent_dim_),
-            "decoder": (self.latent_dim_, shape),
-            "discriminator": (shape,),
-        }
-
-        def build(name):
-            factory = getattr(architecture, name, None)
-            if factory is None:
-                raise ValueError(
-                    f"architecture={architecture!r} has no method {name}, which "
-                    f"{type(self).__name__} needs. See skganomaly.architectures for "
-                    "what it must return."
-                )
-            check = partial(_check_network, name, shape, self.latent_dim_)
-            return build_members(
-                lambda: factory(*sizes[name]),
-                self.n_members_,
-                generator,
-                getattr(architecture, "initialize", None),
-                # Ours are right for any shape, and can be large.
-                None if type(architecture) in (MLP, ConvNet) else check,
-            )
-
-        return build
-
-    def _new_net(
-        self, networks, objective, n_rows, max_steps, generator, callbacks=(), **options
-    ):
-        """The skorch net around the networks, initialised and not yet trained."""
-        callbacks = list(callbacks)
-        if self.verbose:
-            callbacks.append(ProgressBar(type(self).__name__))
-        batch_size = min(self.batch_size, n_rows)
-        per_epoch = TensorBatches.steps_per_epoch(n_rows, batch_size)
-        options = {
-            "batch_size": batch_size,
-            "max_epochs": -(-max_steps // per_epoch),
-            "callbacks": callbacks,
-            "device": str(self.device_),
-            "verbose": 0,
-            "schedule": self._auto("learning_rate_schedule"),
-            "noise_generator": self._device_generator(generator),
-            "iterator_train": TensorBatches,
-            "iterator_train__n_members": self.n_members_,
-            "iterator_train__max_steps": max_steps,
-            "iterator_train__generator": generator,
-            **options,
-        }
-        net_params = {
-            name: value
-            for name, value in (self.net_params or {}).items()
-            if "discriminator" in networks or not name.startswith("optimizer_d")
-        }
-        if "optimizer" not in net_params:
-            options["optimizer__betas"] = (self._auto("beta_1"), 0.999)
-            options["optimizer__fused"] = self.device_.type in ("cpu", "cuda")
-        net = AdversarialNet(
-            networks, objective, max_steps=max_steps, **options | net_params
-        )
-        return net.initialize()
-
-    def _device_generator(self, generator):
-        """A generator of random numbers on the device, seeded by the one given."""
-        seed = int(torch.randint(2**62, (), generator=generator))
-        return torch.Generator(self.device_).manual_seed(seed)
-
-    def _noise_scale(self):
-        """Standard deviation of each member's input noise, or None for no noise."""
-        levels = np.atleast_1d(np.asarray(self._auto("input_noise"), dtype=float))
-        if levels.ndim != 1 or not np.isfinite(levels).all() or (levels < 0).any():
-            raise ValueError(
-                f"input_noise={self.input_noise!r} must be one non-negative number or "
-                "a list of them, one per member."
-            )
-        if not levels.any():
-            return None
-        # Members beyond the list start over.
-        scale = torch.from_numpy(np.resize(levels, self.n_members_)).float()
-        return scale.view(-1, 1, *[1] * len(self.input_shape_)).to(self.device_)
-
-    def _train(self, X, groups, generator):
-        """Build the networks and train them."""
-        self.n_iter_, self.history_, self._restarts = 0, [], []
-        self.net_ = self._new_net(
-            self._new_networks(generator),
-            self._objective(),
-            len(X),
-            self._resolve_max_steps(groups.n_groups),
-            generator,
-            lr=self.learning_rate,
-            noise=self._noise_scale(),
-            callbacks=[*self._own_callbacks(generator), *self._user_callbacks()],
-        )
-        self._run(self.net_, X)
-
-    def _own_callbacks(self, generator):
-        """Callbacks that the method itself needs."""
-        return []
-
-    def _user_callbacks(self):
-        return [_copy_callback(callback) for callback in self.callbacks or ()]
-
-    def _run(self, net, X, label="Training"):
-        """Train an initialised net, record how it went, and freeze its networks."""
-        # Already initialised, so that the networks keep their seeded weights.
-        try:
-            rows = RowDataset(X, self.scaler_, self.device_)
-            self._tasks.run(net, label, lambda: net.partial_fit(rows))
-        finally:
-            # skorch tells its callbacks nothing of a training that failed.
-            for _, callback in net.callbacks_:
-                if isinstance(callback, ProgressBar):
-                    callback.close()
-        steps, asked = net.n_steps_, net.max_steps
-        self._record(net)
-        for _, callback in net.callbacks_:
-            if isinstance(callback, DiscriminatorRestart):
-                self._restarts += callback.restarts_
-        if steps < asked and not net.stopped_by_callback_:
-            if not steps:
-                raise KeyboardInterrupt
-            warnings.warn(
-                f"{label} was interrupted after {steps} of {asked} steps; the "
-                "detector is fitted on what was done. Fit again for the whole "
-                "training.",
-                ConvergenceWarning,
-                stacklevel=5,
-            )
-        net.finish()
-
-    def _record(self, net):
-        """Add what a net did to the history."""
-        for row in net.history:
-            kept = {
-                k: v
-                for k, v in row.items()
-                if k not in ("batches", "train_batch_count")
-            }
-            kept["epoch"] = len(self.history_) + 1
-            kept["n_steps"] += self.n_iter_
-            self.history_.append(kept)
-        self.n_iter_ += net.n_steps_
-
     def _snapshot(self, X, X_train, seen, X_held_out, held_out, net):
         """Attributes of the detector as if its training ended now; None if unknown."""
-        twin = copy.copy(self)
-        twin.n_iter_, twin.history_ = 0, []
+        twin = _share(self)
+        twin.n_iter_, twin.history_, twin._loss_names = 0, [], []
         twin.net_ = net.frozen_copy()
         twin._record(net)
         twin._fit_scores(
@@ -690,11 +535,11 @@ class BaseGANDetector(
     def _report(self, record, near_copies):
         """Say how the training went, and warn of what went wrong."""
         self.training_report_ = {
-            "losses": last_losses(self.history_),
+            "losses": mean_losses(self.history_, self._loss_names),
             **record.report(),
             "restarts": self._restarts,
         }
-        del self._restarts
+        del self._restarts, self._loss_names
         problems = self._problems(self.training_report_)
         self.training_report_["near_copies"] = 0.0
         for problem in problems:
@@ -748,6 +593,15 @@ class BaseGANDetector(
     def __sklearn_is_fitted__(self):
         return hasattr(self, "offset_")
 
+    def __sklearn_clone__(self):
+        """Clone as any estimator, but keep what callbacks write to."""
+        twin = _share(self)
+        twin.callbacks = None
+        twin = super(BaseGANDetector, twin).__sklearn_clone__()
+        if self.callbacks is not None:
+            twin.callbacks = copy_callbacks(self.callbacks)
+        return twin
+
     def __getstate__(self):
         """Parameters and NumPy arrays only.
 
@@ -756,6 +610,7 @@ class BaseGANDetector(
         """
         state = super().__getstate__().copy()
         state.pop("_tasks", None)
+        state["callbacks"] = self._stored_callbacks()
         if "offset_" not in state:
             return state
         networks = state.pop("net_").networks
@@ -768,6 +623,22 @@ class BaseGANDetector(
         del state["device_"]
         state["_saved_by"] = __version__
         return state
+
+    def _stored_callbacks(self):
+        """The callbacks without those that hold what belongs to this process."""
+        if not self.callbacks:
+            return self.callbacks
+        stored, left = storable_callbacks(self.callbacks)
+        if not left:
+            return self.callbacks
+        warnings.warn(
+            f"The copy of this {type(self).__name__} has no {left!r} in its callbacks: "
+            "they hold what cannot be copied, such as an open file or a lock. Set "
+            "them again where they are needed.",
+            UserWarning,
+            stacklevel=4,
+        )
+        return stored
 
     @own_settings()
     def __setstate__(self, state):
@@ -802,17 +673,11 @@ class BaseGANDetector(
         self.net_.finish()
 
 
-def _copy_callback(callback):
-    """Copy a callback, which will hold what it learns of one training."""
-    try:
-        return copy.deepcopy(callback)
-    except TypeError:
-        # It writes somewhere, and what it writes with cannot be copied. Two copies of
-        # a writer would not be wanted either.
-        if isinstance(callback, tuple):
-            name, callback = callback
-            return name, copy.copy(callback)
-        return copy.copy(callback)
+def _share(detector):
+    """Another detector with the same attributes, none of them copied."""
+    twin = object.__new__(type(detector))
+    vars(twin).update(vars(detector))
+    return twin
 
 
 def _join_chunks(chunks, keys):

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -33,6 +34,9 @@ _CLIP_UNSCALED = 1e15
 
 # Mini-batches that skorch sees as one.
 _CHUNK_STEPS = 25
+
+# Of fewer epochs a curve says nothing.
+_MIN_EPOCHS = 20
 
 
 def draw_seed(random_state):
@@ -422,8 +426,9 @@ class TensorBatches:
     of its own, reshuffled on every pass; a remainder that would not fill a batch is
     left to the next pass, so that all batches have one shape.
 
-    An epoch is one pass over the rows, or 25 steps where a pass is shorter; the last
-    one ends with the training.
+    An epoch is one pass over the rows, or 25 steps where a pass is shorter, or a part
+    of either where there would be few epochs; see :meth:`epoch_lengths`. How the steps
+    are divided changes nothing of what is drawn.
 
     Parameters
     ----------
@@ -443,19 +448,43 @@ class TensorBatches:
         self.batch_size = min(batch_size, len(dataset))
         self.n_members = n_members
         self.generator = generator
-        self._steps_left = max_steps
+        self._epochs = iter(self.epoch_lengths(len(dataset), batch_size, max_steps))
         self._pending = None
 
     @staticmethod
-    def steps_per_epoch(n_rows, batch_size):
-        """Length of an epoch in optimiser steps."""
+    def steps_per_pass(n_rows, batch_size):
+        """Steps of one pass over the rows, but at least 25."""
         return max(n_rows // min(batch_size, n_rows), _CHUNK_STEPS)
 
+    @staticmethod
+    def epoch_lengths(n_rows, batch_size, max_steps):
+        """Optimiser steps of each epoch of a training.
+
+        Parameters
+        ----------
+        n_rows, batch_size, max_steps : int
+
+        Returns
+        -------
+        list of int
+            They add up to `max_steps`. There are 20 or more of them, if there are so
+            many steps, and each pass begins with an epoch of its own.
+        """
+        whole = TensorBatches.steps_per_pass(n_rows, batch_size)
+        longest = min(max(max_steps // _MIN_EPOCHS, 1), whole)
+        n_parts = -(-whole // longest)
+        ends = [
+            start + whole * part // n_parts
+            for start in range(0, max_steps, whole)
+            for part in range(1, n_parts + 1)
+        ]
+        ends = [0, *(end for end in ends if end < max_steps), max_steps]
+        return [end - start for start, end in pairwise(ends)]
+
     def __iter__(self):
-        epoch = self.steps_per_epoch(len(self.dataset), self.batch_size)
-        for start in range(0, min(epoch, self._steps_left), _CHUNK_STEPS):
-            taken = min(_CHUNK_STEPS, epoch - start, self._steps_left)
-            self._steps_left -= taken
+        epoch = next(self._epochs, 0)
+        for start in range(0, epoch, _CHUNK_STEPS):
+            taken = min(_CHUNK_STEPS, epoch - start)
             yield _Chunk(self.dataset, self._draw(taken).to(self.dataset.device))
 
     def _draw(self, n_batches):

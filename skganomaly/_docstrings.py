@@ -87,10 +87,13 @@ _SHARED = {
     beta_1 : float in [0, 1) or "auto", default="auto"
         Adam's first decay rate. "auto" is 0.9 for plain rows and 0.5 otherwise.
     callbacks : list of skorch callbacks or None, default=None
-        Called during training; what is used is a copy, in ``net_.callbacks_``.
+        Called during training; what is used is a copy, in ``net_.callbacks_``. The page
+        on :ref:`callbacks <callbacks>` says which of skorch's work here.
     net_params : dict or None, default=None
-        Further arguments of :class:`skorch.NeuralNet`, such as
-        ``{"optimizer": torch.optim.RMSprop}`` or ``{"compile": True}``.
+        What this constructor has no parameter for: "optimizer" (Adam), such as
+        ``{"optimizer": torch.optim.RMSprop}``, with its options "optimizer__<name>"
+        and, for the discriminator alone, "optimizer_d__<name>"; and "compile", as of
+        :class:`skorch.NeuralNet`. Other names are refused.
     device : str or torch.device, default="auto"
         Where to train and score. "auto" takes CUDA when there is one, then MPS, then
         the CPU.
@@ -119,11 +122,14 @@ _SHARED = {
     score_type_ : str
         The score in use.
     history_ : list of dict
-        For each epoch its mean losses, duration and the optimiser steps done so far.
+        For each epoch its mean losses, duration and the optimiser steps done so far,
+        with what callbacks recorded. There are 20 epochs or more, if there are so many
+        steps.
     n_iter_ : int
         Optimiser steps taken.
     training_report_ : dict
-        How the training went, in plain numbers: "losses", the last of each;
+        How the training went, in plain numbers: "losses", of each the mean
+        over its last 25 steps or so;
         "diversity", for each member the variance of what its generator makes as a
         share of that of the training rows (AnoGAN: how far apart its samples are, and,
         as "distance", how far from the data); "latent_usage", the share of the latent

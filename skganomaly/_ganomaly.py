@@ -8,6 +8,7 @@ from torch import nn
 
 from ._base import BaseGANDetector
 from ._compat import Interval, StrOptions
+from ._data import TensorBatches
 from ._docstrings import share_docs
 from ._health import certainty
 from ._losses import (
@@ -330,13 +331,14 @@ class GANomalyDetector(BaseGANDetector):
             adversarial_weight=self._auto("adversarial_weight"),
         )
 
-    def _own_callbacks(self, generator):
+    def _own_callbacks(self, generator, n_rows):
         # A stream of its own, so that a restart changes nothing but the discriminator.
         build = self._builder(
             torch.Generator().manual_seed(generator.initial_seed() + 1)
         )
         draw = partial(build, "discriminator")
-        return [DiscriminatorRestart(draw, certainty, self.max_restarts)]
+        interval = TensorBatches.steps_per_pass(n_rows, self.batch_size)
+        return [DiscriminatorRestart(draw, certainty, self.max_restarts, interval)]
 
     def _problems(self, report):
         problem = certainty(report["losses"])

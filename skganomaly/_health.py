@@ -6,7 +6,6 @@ __all__ = [
     "HealthRecord",
     "certainty",
     "generator_failure",
-    "last_losses",
 ]
 
 # Samples closer to each other than this share of the distance between rows have
@@ -18,9 +17,6 @@ _DISTANCE = 0.3
 _NEVER_WRONG = 1e-3
 # A row is out of reach where its squared residual is above this share of the variance.
 _OUT_OF_REACH = 0.5
-
-# Entries of a history that are not losses.
-_BOOKKEEPING = {"dur", "epoch", "n_steps", "train_loss"}
 
 
 class HealthRecord:
@@ -147,14 +143,6 @@ def certainty(losses):
         "learns nothing from it. Lower its step size with "
         'net_params={"optimizer_d__lr": 1e-4}, or make it smaller.'
     )
-
-
-def last_losses(history):
-    """The last value of every loss in a history."""
-    losses = {}
-    for epoch in history:
-        losses |= {name: v for name, v in epoch.items() if name not in _BOOKKEEPING}
-    return {name: v for name, v in losses.items() if isinstance(v, float)}
 
 
 def _total_variance(sums, square_sum, n_rows):

@@ -3,7 +3,7 @@
 import copy
 import math
 from collections import Counter
-from itertools import chain
+from itertools import chain, pairwise
 
 import numpy as np
 import torch
@@ -12,7 +12,9 @@ from skorch.callbacks import Callback, EpochTimer
 from torch import nn
 from tqdm import tqdm
 
-__all__ = ["AdversarialNet", "DiscriminatorRestart", "ProgressBar"]
+from ._interruption import pressed_by_user
+
+__all__ = ["AdversarialNet", "DiscriminatorRestart", "ProgressBar", "mean_losses"]
 
 _WARM_UP = 0.02
 _FINAL_RATE = 0.01
@@ -52,6 +54,8 @@ class AdversarialNet(NeuralNet):
     average_decay : float or None, default=None
         Decay of a moving average of the generator's weights and running statistics,
         which :meth:`finish` puts in their place. None keeps the last ones.
+    phase : str, default="training"
+        Which training of a detector this is, for its callbacks.
     **options
         Passed to :class:`skorch.NeuralNet`.
 
@@ -59,11 +63,16 @@ class AdversarialNet(NeuralNet):
     ----------
     n_steps_ : int
         Optimiser steps taken.
+    loss_names_ : list of str
+        Names of all loss terms there were.
     stopped_by_callback_ : bool
         Whether a callback ended the training early.
+    interrupted_ : bool
+        Whether Ctrl-C did.
     """
 
     _average = None
+    n_steps_ = 0
 
     def __init__(
         self,
@@ -75,6 +84,7 @@ class AdversarialNet(NeuralNet):
         noise_generator=None,
         schedule="cosine",
         average_decay=None,
+        phase="training",
         optimizer=torch.optim.Adam,
         **options,
     ):
@@ -94,6 +104,7 @@ class AdversarialNet(NeuralNet):
         self.noise_generator = noise_generator
         self.schedule = schedule
         self.average_decay = average_decay
+        self.phase = phase
 
     def __repr__(self):
         # skorch's would list every layer, in notebooks too.
@@ -140,16 +151,25 @@ class AdversarialNet(NeuralNet):
         """Start counting the optimiser steps."""
         super().on_train_begin(net, X, y, **kwargs)
         self.n_steps_ = 0
-        self.stopped_by_callback_ = False
+        self.loss_names_ = []
+        self.stopped_by_callback_ = self.interrupted_ = False
         self._average = None
 
     def notify(self, method_name, **cb_kwargs):
         """Call the callbacks, noting whether one of them ends the training."""
         try:
             super().notify(method_name, **cb_kwargs)
+        except KeyboardInterrupt as error:
+            # skorch's way to stop early, and how Ctrl-C shows as well.
+            self.stopped_by_callback_ = not pressed_by_user(error)
+            raise
+
+    def fit_loop(self, *args, **kwargs):
+        """Train, noting an interruption, which skorch swallows."""
+        try:
+            return super().fit_loop(*args, **kwargs)
         except KeyboardInterrupt:
-            # skorch's way to stop early, which fit then swallows like a Ctrl-C.
-            self.stopped_by_callback_ = True
+            self.interrupted_ = not self.stopped_by_callback_
             raise
 
     def train_step(self, batch, **fit_params):
@@ -186,6 +206,8 @@ class AdversarialNet(NeuralNet):
             self._raise_diverged(losses)
         for name, value in losses.items():
             self.history.record_batch(name, value)
+            if name not in self.loss_names_:
+                self.loss_names_.append(name)
         total = torch.tensor(sum(losses.values()), dtype=torch.float32, device="cpu")
         return {"loss": total}
 
@@ -203,6 +225,8 @@ class AdversarialNet(NeuralNet):
             network.zero_grad()
         for name in self._optimizers:
             getattr(self, name + "_").state.clear()
+        for epoch in self.history:
+            epoch["batches"].clear()
 
     def frozen_copy(self):
         """Return a net as :meth:`finish` would leave this one if it were called now."""
@@ -243,11 +267,13 @@ class AdversarialNet(NeuralNet):
 
     def _backward(self, module, optimizer, terms, rows, retain_graph):
         optimizer.zero_grad()
-        # The sum over members gives each the gradient of its own loss.
-        torch.stack(list(terms.values())).sum().backward(
-            inputs=[p for p in module.parameters() if p.requires_grad],
-            retain_graph=retain_graph,
-        )
+        learned = [p for p in module.parameters() if p.requires_grad]
+        # A callback may have frozen all of them.
+        if learned:
+            # The sum over members gives each the gradient of its own loss.
+            torch.stack(list(terms.values())).sum().backward(
+                inputs=learned, retain_graph=retain_graph
+            )
         self.notify(
             "on_grad_computed",
             named_parameters=list(module.named_parameters()),
@@ -311,8 +337,14 @@ class _EpochRecord(Callback):
     """Average the losses of an epoch's chunks, and keep only the average.
 
     Records of single chunks would make the history, and every pickle of it, grow
-    with the length of the training.
+    with the length of the training. Those of the last epoch stay until the next
+    begins, as other callbacks read them when theirs is over.
     """
+
+    def on_epoch_begin(self, net, **kwargs):
+        """Let go of the chunks of the epoch before."""
+        if len(net.history) > 1:
+            net.history[-2]["batches"].clear()
 
     def on_epoch_end(self, net, **kwargs):
         """Record the means over the chunks that were finished."""
@@ -326,7 +358,6 @@ class _EpochRecord(Callback):
                 )
                 net.history.record(name, float(np.average(values, weights=weights)))
         net.history.record("n_steps", net.n_steps_)
-        batches.clear()
 
     def on_train_end(self, net, **kwargs):
         """Close the record of an epoch that was interrupted."""
@@ -345,29 +376,66 @@ class DiscriminatorRestart(Callback):
     draw : callable
         Returns a new discriminator.
     reason : callable
-        Takes the losses of an epoch and returns words for why to restart, or None.
+        Takes mean losses and returns words for why to restart, or None.
     max_restarts : int
+    interval : int
+        Steps from one look at the losses to the next; epochs end there.
     """
 
-    def __init__(self, draw, reason, max_restarts):
+    def __init__(self, draw, reason, max_restarts, interval):
         self.draw = draw
         self.reason = reason
         self.max_restarts = max_restarts
+        self.interval = interval
 
     def on_train_begin(self, net, **kwargs):
         """Start a new record."""
         self.restarts_ = []
 
     def on_epoch_end(self, net, **kwargs):
-        """Look at the losses of the epoch."""
-        reason = self.reason(net.history[-1])
+        """Look at the losses since the last look."""
         # A new one at the end would stay untrained.
         over = net.n_steps_ >= net.max_steps
-        if reason is None or over or len(self.restarts_) == self.max_restarts:
+        spent = len(self.restarts_) == self.max_restarts
+        if over or spent or net.n_steps_ % self.interval:
+            return
+        reason = self.reason(mean_losses(net.history, net.loss_names_, self.interval))
+        if reason is None:
             return
         net.discriminator_.load_state_dict(self.draw().state_dict())
         net.optimizer_d_.state.clear()
         self.restarts_.append({"after_steps": net.n_steps_, "reason": reason})
+
+
+def mean_losses(history, names, n_steps=25):
+    """Means of losses over the last epochs of a history.
+
+    Parameters
+    ----------
+    history : list of dict
+        With "n_steps", the steps done by the end of each epoch.
+    names : iterable of str
+        Losses; each is looked for where it was recorded last.
+    n_steps : int, default=25
+        So many steps are averaged over, to the beginning of an epoch.
+
+    Returns
+    -------
+    dict of str to float
+        Of the losses that are in the history.
+    """
+    ends = [epoch["n_steps"] for epoch in history]
+    lengths = [end - start for start, end in pairwise([0, *ends])]
+    means = {}
+    for name in names:
+        recorded = [i for i, epoch in enumerate(history) if name in epoch]
+        if recorded:
+            since = ends[recorded[-1]] - n_steps
+            last = [i for i in recorded if ends[i] > since]
+            values = [history[i][name] for i in last]
+            weights = [lengths[i] for i in last]
+            means[name] = float(np.average(values, weights=weights))
+    return means
 
 
 class ProgressBar(Callback):
@@ -380,12 +448,13 @@ class ProgressBar(Callback):
         """Open the bar."""
         self.bar_ = tqdm(total=net.max_steps, desc=self.label, unit="step")
 
-    def on_batch_end(self, net, **kwargs):
-        """Advance it by the steps of a chunk."""
+    def on_grad_computed(self, net, **kwargs):
+        """Advance it by the steps that are done."""
         self.bar_.update(net.n_steps_ - self.bar_.n)
 
     def on_train_end(self, net, **kwargs):
-        """Close it."""
+        """Close it where the training ended."""
+        self.on_grad_computed(net)
         self.close()
 
     def close(self):

@@ -573,11 +573,12 @@ def test_exactly_max_steps(n_rows, batch_size, max_steps):
     """All epochs together are as many steps as asked for, in chunks of at most 25."""
     epochs = epochs_of(n_rows, batch_size, max_steps=max_steps)
     lengths = [sum(map(len, epoch)) for epoch in epochs]
+    assert lengths == TensorBatches.epoch_lengths(n_rows, batch_size, max_steps)
     assert sum(lengths) == max_steps
-    per_epoch = TensorBatches.steps_per_epoch(n_rows, batch_size)
-    assert set(lengths[:-1]) <= {per_epoch}
-    assert 1 <= lengths[-1] <= per_epoch
-    assert len(epochs) == -(-max_steps // per_epoch)
+    assert min(max_steps, 20) <= len(epochs)
+    per_pass = TensorBatches.steps_per_pass(n_rows, batch_size)
+    assert max(lengths) <= per_pass
+    assert set(range(per_pass, max_steps, per_pass)) <= set(np.cumsum(lengths))
     for epoch in epochs:
         assert {len(chunk) for chunk in epoch[:-1]} <= {25}
 
@@ -586,19 +587,27 @@ def test_exactly_max_steps(n_rows, batch_size, max_steps):
     "n_rows, batch_size, expected",
     [(1000, 10, 100), (1009, 10, 100), (64, 64, 25), (3, 64, 25), (260, 10, 26)],
 )
-def test_epoch_is_a_pass_and_not_too_short(n_rows, batch_size, expected):
+def test_epoch_of_a_long_training_is_a_pass(n_rows, batch_size, expected):
     """One pass over the rows, or 25 steps where a pass is shorter."""
-    assert TensorBatches.steps_per_epoch(n_rows, batch_size) == expected
+    assert TensorBatches.steps_per_pass(n_rows, batch_size) == expected
+    lengths = TensorBatches.epoch_lengths(n_rows, batch_size, 40 * expected)
+    assert lengths == [expected] * 40
+
+
+def test_division_into_epochs_changes_no_batch():
+    """A longer training begins with the batches of a shorter one, in other epochs."""
+    short, long = steps_of(64, 8, max_steps=30), steps_of(64, 8, max_steps=700)
+    assert_array_equal(long[:30], short)
 
 
 def test_chunk_knows_its_length():
     """What skorch takes for a batch has as many entries as there are steps in it."""
     batches = TensorBatches(
-        Indices(100), 10, n_members=2, max_steps=31, generator=torch.Generator()
+        Indices(310), 10, n_members=2, max_steps=620, generator=torch.Generator()
     )
     chunks = [*batches, *batches]
-    assert [len(chunk) for chunk in chunks] == [25, 6]
-    assert [len(list(chunk)) for chunk in chunks] == [25, 6]
+    assert [len(chunk) for chunk in chunks] == [25, 6, 25, 6]
+    assert [len(list(chunk)) for chunk in chunks] == [25, 6, 25, 6]
 
 
 def test_generator_decides_the_order():
@@ -620,7 +629,8 @@ def test_batches_are_rows_of_the_data_set():
         generator=torch.Generator().manual_seed(0),
     )
     known = {row.tobytes() for row in scaler.transform(X)}
-    (chunk,) = batches
-    for batch in chunk:
+    seen = [batch for _ in range(5) for chunk in batches for batch in chunk]
+    assert len(seen) == 5
+    for batch in seen:
         assert batch.shape == (2, 4, 2, 3)
         assert {row.tobytes() for row in batch.flatten(0, 1).numpy()} <= known

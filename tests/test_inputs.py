@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 from numpy.testing import assert_array_equal
-from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback, GradientNormClipping
 
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
@@ -520,23 +520,12 @@ class _InterruptAfter:
         return self.update(net, rows)
 
 
-@pytest.mark.parametrize("cls", [GANomalyDetector, AutoencoderDetector])
-@pytest.mark.parametrize("n_steps", [1, 30, 60])
-def test_interrupted_training(small, cls, n_steps, table, monkeypatch):
-    """Ctrl-C after some steps leaves a detector fitted on them, with a warning."""
-    _InterruptAfter(monkeypatch, n_steps)
-    detector = small(cls, max_steps=100, contamination=0.1)
-    with pytest.warns(ConvergenceWarning, match=f"after {n_steps} of 100 steps"):
-        labels = detector.fit_predict(table)
-    assert (labels == -1).sum() == 30
-    assert detector.n_iter_ == n_steps
-    assert detector.history_[-1]["n_steps"] == n_steps
-
-
-def test_interruption_before_the_first_step(small, table, monkeypatch):
-    """Ctrl-C before anything was learned is passed on; nothing is fitted."""
+@pytest.mark.parametrize("n_steps", [0, 1, 30, 60])
+def test_interrupted_training(small, n_steps, table, monkeypatch):
+    """Ctrl-C is passed on from wherever the training is; nothing is fitted."""
     detector = small().fit(table)
-    _InterruptAfter(monkeypatch, 0)
+    detector.set_params(max_steps=100)
+    _InterruptAfter(monkeypatch, n_steps)
     with pytest.raises(KeyboardInterrupt):
         detector.fit(table)
     _assert_unfitted(detector, table)
@@ -585,7 +574,7 @@ def test_early_stopping_callback(small, hook, table):
     """Skorch's way to stop early, a KeyboardInterrupt in a callback, is no fault."""
     detector = small(max_steps=100, callbacks=[_InterruptInCallback(hook)])
     detector.fit(table)
-    assert detector.n_iter_ == 25
+    assert detector.n_iter_ == 5
     assert np.isfinite(detector.score_samples(table)).all()
 
 

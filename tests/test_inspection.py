@@ -219,8 +219,10 @@ def test_history(small, cls, conv, table, images):
         assert names <= set(row)
         assert all(np.isfinite(row[name]) for name in names)
         assert "batches" not in row
-    # An epoch is 25 steps where a pass over the rows is shorter.
-    assert [row["n_steps"] for row in history] == [25, 50, 60]
+    # An epoch is short enough for a curve, and there is one that ends after 25 steps.
+    ends = [row["n_steps"] for row in history]
+    assert len(ends) >= 20
+    assert {25, 50, 60} <= set(ends)
     assert detector.n_iter_ == 60
     # The total is that of the terms.
     for row in history:

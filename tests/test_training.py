@@ -68,7 +68,7 @@ def make_net(networks=None, objective=None, *, max_steps=30, **options):
     defaults = {
         "lr": 1e-2,
         "batch_size": 8,
-        "max_epochs": -(-max_steps // 25),
+        "max_epochs": len(TensorBatches.epoch_lengths(40, 8, max_steps)),
         "device": "cpu",
         "verbose": 0,
         "schedule": "constant",
@@ -238,17 +238,18 @@ def test_training_equals_adam_by_hand(adversarial_loss, noise_scale):
     dataset = make_dataset()
     net.partial_fit(dataset)
 
-    (chunk,) = TensorBatches(
+    batches = TensorBatches(
         dataset,
         8,
         n_members=N_MEMBERS,
         max_steps=4,
         generator=torch.Generator().manual_seed(3),
     )
+    steps = [rows for _ in range(4) for chunk in batches for rows in chunk]
     noise_generator = torch.Generator().manual_seed(5)
     sides = [list(by_hand[name].parameters()) for name in by_hand]
     optimizers = [AdamByHand(sides[0], 1e-2), AdamByHand(sides[1], 3e-2)]
-    for x in chunk:
+    for x in steps:
         noisy = x
         if noise_scale is not None:
             noisy = x + noise_scale * torch.randn(x.shape, generator=noise_generator)
@@ -330,12 +331,15 @@ def test_history_has_every_loss_of_every_epoch():
         )
         return terms
 
-    net = make_net(objective=objective, max_steps=60, max_epochs=2)
+    net = make_net(objective=objective, max_steps=800, max_epochs=22)
     net.partial_fit(make_dataset(300))
+    net.finish()
     # 37 batches are a pass over 300 rows, in chunks of 25 and 12.
-    assert [row["n_steps"] for row in net.history] == [37, 60]
-    assert len(seen) == 60
-    for row, steps in zip(net.history, (seen[:37], seen[37:]), strict=True):
+    ends = [row["n_steps"] for row in net.history]
+    assert ends == [*range(37, 800, 37), 800]
+    assert len(seen) == 800
+    for row, start in zip(net.history, [0, *ends], strict=False):
+        steps = seen[start : row["n_steps"]]
         assert row["batches"] == []
         for name in TERMS:
             assert_allclose(row[name], np.mean([step[name] for step in steps]))
@@ -409,7 +413,7 @@ def test_early_stopping_ends_the_training():
 
 @pytest.mark.parametrize(
     "event, n_steps",
-    [("on_epoch_end", 25), ("on_batch_end", 25), ("on_epoch_begin", 0)],
+    [("on_epoch_end", 5), ("on_batch_end", 5), ("on_epoch_begin", 0)],
 )
 def test_callback_may_interrupt(event, n_steps):
     """Training ends where a callback raises KeyboardInterrupt, without an error."""
@@ -438,6 +442,7 @@ def test_keyboard_is_no_callback():
     net = make_net(objective=objective, max_steps=100)
     net.partial_fit(make_dataset())
     assert net.n_steps_ == 30
+    assert net.interrupted_
     assert not net.stopped_by_callback_
 
 
@@ -448,6 +453,20 @@ def test_progress_bar_counts_steps(capsys):
     assert captured.out == ""
     assert "Some detector" in captured.err
     assert "30/30" in captured.err
+
+
+def test_progress_bar_goes_by_steps():
+    """It stands where the training does, in the middle of a chunk as well."""
+    bar, seen = ProgressBar("Some detector"), []
+
+    class Look(Callback):
+        def on_grad_computed(self, net, **kwargs):
+            seen.append((bar.bar_.n, net.n_steps_))
+
+    train(max_steps=600, callbacks=[bar, Look()])
+    assert len(seen) == 2 * 600
+    assert all(shown == done for shown, done in seen)
+    assert bar.bar_.n == 600
 
 
 # The learning rate.
@@ -525,7 +544,7 @@ def test_divergence_raises(value):
     with pytest.raises(FloatingPointError) as caught:
         net.partial_fit(make_dataset())
     message = str(caught.value)
-    assert "in epoch 3, after 75 of 100 steps" in message
+    assert "in epoch 13, after 65 of 100 steps" in message
     assert "learning_rate, which is 0.002, for example to 0.0002" in message
     assert "scaler='auto'" in message
     assert "GradientNormClipping" in message

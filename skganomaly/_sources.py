@@ -87,7 +87,7 @@ def _of_columns(transformer, n_inputs):
     for name, inner, columns in transformer.transformers_:
         place = places.get(name, slice(0, 0))
         n_columns = place.stop - place.start
-        if isinstance(inner, str) and inner == "drop" or not n_columns:
+        if (isinstance(inner, str) and inner == "drop") or not n_columns:
             continue
         numbers = _numbers(columns, transformer, n_inputs)
         made_of = sources_of(inner, len(numbers), n_columns)
@@ -144,8 +144,8 @@ def _of_one(transformer, n_inputs, n_outputs):
     if n_outputs is None:
         raise ValueError(
             f"How many columns {type(transformer).__name__} returns is not known. Give "
-            "it a method get_feature_names_out (for a FunctionTransformer the parameter "
-            "feature_names_out), or put it into a ColumnTransformer."
+            "it a method get_feature_names_out (for a FunctionTransformer the "
+            "parameter feature_names_out), or put it into a ColumnTransformer."
         )
     everything = frozenset(range(n_inputs))
     if names is None:

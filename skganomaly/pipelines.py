@@ -232,9 +232,7 @@ class ThroughPipeline:
         if not hasattr(X, "iloc"):
             return sums
         others = self._transformed_names(contributions.shape[1])[mixed]
-        return _frame(
-            np.hstack([sums, contributions[:, mixed]]), [*names, *others], X
-        )
+        return _frame(np.hstack([sums, contributions[:, mixed]]), [*names, *others], X)
 
     def _input_names(self, X):
         """Names of the columns that the first step was fitted on, or numbers."""
@@ -340,7 +338,7 @@ class MissingCount(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        input_features : object
+        input_features : None, default=None
             Ignored; present for API consistency.
 
         Returns

@@ -16,6 +16,7 @@ from skganomaly import (
     benchmark,
     datasets,
     model_selection,
+    pipelines,
     plotting,
     thresholds,
     timeseries,
@@ -63,6 +64,7 @@ PUBLIC = {
         "pseudo_anomaly_roc_auc",
         "recall_at_false_alarm_rate",
     ],
+    pipelines: ["MissingCount", "ThroughPipeline", "through"],
     timeseries: ["SlidingWindow", "TimeSeriesDetector", "event_scores"],
     benchmark: [
         "Detector",

@@ -2,6 +2,7 @@
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.compose import ColumnTransformer
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._directions import steps_inside
@@ -256,14 +257,30 @@ class ThroughPipeline:
     def _transformed_names(self, n_columns):
         names = getattr(self.detector_, "feature_names_in_", None)
         for step in self._steps if names is None else ():
-            try:
-                names = step.get_feature_names_out(names)
-            except (AttributeError, ValueError):
-                # Not every transformer can name its columns.
-                names = None
+            names = _names_after(step, names)
         if names is None or len(names) != n_columns:
             names = [f"x{i}" for i in range(n_columns)]
         return np.asarray(names, dtype=object)
+
+
+def _names_after(step, names):
+    """Names of the columns that a transformer returns, or None."""
+    try:
+        return step.get_feature_names_out(names)
+    except (AttributeError, ValueError):
+        # Not every transformer can name its columns.
+        if not isinstance(step, ColumnTransformer):
+            return None
+    places = step.output_indices_
+    found = np.empty(max(place.stop for place in places.values()), dtype=object)
+    for name, inner, _ in step.transformers_:
+        place = places.get(name, slice(0, 0))
+        numbers = list(range(place.stop - place.start))
+        inner_names = _names_after(inner, None) if numbers else None
+        if inner_names is None or len(inner_names) != len(numbers):
+            inner_names = numbers
+        found[place] = [f"{name}__{inner_name}" for inner_name in inner_names]
+    return found
 
 
 def _frame(values, names, like):

@@ -133,6 +133,10 @@ def test_contributions_are_summed_by_original_column(pipeline, frame):
     for name, values in expected.items():
         assert_allclose(found[name], values, atol=1e-12)
     transformed = through(pipeline).explain(rows, columns="transformed")
+    # Those that have no names are numbered.
+    names = transformed.columns.tolist()
+    assert names[:3] == ["date__0", "date__1", "numbers__city_a"]
+    assert names[-1].startswith("category__city_a_b_")
     assert_array_equal(transformed, inner)
     assert_allclose(found.sum(axis=1), transformed.sum(axis=1))
     finer = through(pipeline).explain(rows, n_steps=40)

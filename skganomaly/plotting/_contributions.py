@@ -242,15 +242,14 @@ class ContributionDisplay:
         return label
 
     def _title(self, i):
-        title = "" if self.row_names is None else f"{_shorten(self.row_names[i])}: "
-        if self.score is None:
-            return title.removesuffix(": ")
-        score = float(np.atleast_1d(self.score)[i])
-        title += f"score {score:.2f}"
-        if self.threshold is not None:
-            verdict = "anomaly" if score > self.threshold else "normal"
-            title += f", threshold {self.threshold:.2f}: {verdict}"
-        return title
+        lines = [] if self.row_names is None else [_shorten(self.row_names[i])]
+        if self.score is not None:
+            score = float(np.atleast_1d(self.score)[i])
+            lines.append(f"score {score:.2f}")
+            if self.threshold is not None:
+                verdict = "anomaly" if score > self.threshold else "normal"
+                lines[-1] += f", threshold {self.threshold:.2f}: {verdict}"
+        return "\n".join(lines)
 
 
 def _explain(estimator, X, feature_names, caller):
@@ -340,5 +339,6 @@ def _shorten(text):
 def _figure_size(drawn):
     """Inches that hold all labels, and the panels below each other."""
     longest = max(len(label) for _, labels, _ in drawn for label in labels)
-    heights = [1.1 + _HEIGHT_OF_BAR * len(sizes) for sizes, *_ in drawn]
+    # With a title of two lines.
+    heights = [1.3 + _HEIGHT_OF_BAR * len(sizes) for sizes, *_ in drawn]
     return 3.8 + _WIDTH_OF_LETTER * longest, 0.3 + sum(heights)

@@ -309,9 +309,11 @@ class InferenceMixin(DecisionMixin):
         Integrated gradients [1]_ of the score along the straight line from a normal
         counterpart of the row to the row: what each entry adds to the score by being
         as it is and not as it would be in a normal row. Entries that lower the score
-        are negative. The counterpart is the row's :meth:`reconstruct`; for images and
-        windows with the score "local", which goes by codes, it is the mean of the
-        most similar reference rows.
+        are negative. What the gradients miss of the change of the score between two
+        points of the line, such as a jump where another row becomes the nearest, is
+        divided in proportion to what they give there. The counterpart is the row's
+        :meth:`reconstruct`; for images and windows with the score "local", which goes
+        by codes, it is the mean of the most similar reference rows.
 
         Parameters
         ----------
@@ -323,8 +325,9 @@ class InferenceMixin(DecisionMixin):
         Returns
         -------
         ndarray of the shape of ``X``
-            Contributions that add up, approximately, to the score of the row less
-            that of its counterpart.
+            Contributions that add up to the score of the row less that of its
+            counterpart, up to rounding. If the row is among the reference rows, it is
+            left out of the search for neighbors of both.
 
         References
         ----------

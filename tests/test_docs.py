@@ -272,6 +272,7 @@ PAGES = [
     "docs/plotting.rst",
     "docs/pyod.rst",
     "docs/scaling.rst",
+    "docs/tables.rst",
     "docs/timeseries.rst",
     "docs/user_guide.rst",
 ]

@@ -301,7 +301,7 @@ class MissingCount(TransformerMixin, BaseEstimator):
     ----------
     n_features_in_ : int
         Number of columns seen during ``fit``.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Their names, where all of them are strings.
 
     See Also

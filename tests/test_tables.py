@@ -11,8 +11,9 @@ from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import KNNImputer, MissingIndicator, SimpleImputer
+from sklearn.metrics import average_precision_score
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.pipeline import FeatureUnion, make_pipeline, make_union
 from sklearn.preprocessing import (
     FunctionTransformer,
     KBinsDiscretizer,
@@ -25,6 +26,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
 from skganomaly._sources import sources_of
+from skganomaly.datasets import make_anomalies
 from skganomaly.pipelines import MissingCount, through
 
 ALL = pytest.mark.parametrize(
@@ -349,6 +351,46 @@ def test_missing_values_of_all_kinds_are_counted():
     assert count.get_feature_names_out().tolist() == ["n_missing"]
     with pytest.raises(ValueError, match="feature names"):
         count.transform(rows.rename(columns={"text": "words"}))
+
+
+def test_a_count_costs_less_than_indicators():
+    """Values that are missing at random hide anomalies less if they are counted."""
+    X, y = make_anomalies(900, 6, kind="local", contamination=0.2, random_state=0)
+    rng = np.random.default_rng(0)
+    gaps = np.where(rng.uniform(size=X.shape) < 0.1, np.nan, X)
+    train = np.flatnonzero(y == 1)[:400]
+    test = np.setdiff1d(np.arange(900), train)
+    detector = AutoencoderDetector(max_steps=100, n_members=1, random_state=0)
+    found = {}
+    for name, encode in {
+        "numbers": SimpleImputer(),
+        "indicators": SimpleImputer(add_indicator=True),
+        "count": make_union(SimpleImputer(), MissingCount()),
+    }.items():
+        fitted = make_pipeline(encode, detector).fit(gaps[train])
+        scores = through(fitted).anomaly_score(gaps[test])
+        found[name] = average_precision_score(y[test] == -1, scores)
+    lost = {name: found["numbers"] - value for name, value in found.items()}
+    assert lost["indicators"] > 0.05
+    assert lost["count"] < 0.5 * lost["indicators"], lost
+
+
+def test_categories_that_were_never_seen_are_alarms():
+    """A row without any dummy is unlike all training rows."""
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame(
+        {"kind": rng.choice(list("abc"), 300), "size": rng.normal(size=300)}
+    )
+    encode = make_column_transformer(
+        (OneHotEncoder(sparse_output=False, handle_unknown="ignore"), ["kind"]),
+        remainder="passthrough",
+    )
+    detector = AutoencoderDetector(max_steps=100, n_members=1, random_state=0)
+    fitted = make_pipeline(encode, detector).fit(rows[:200])
+    new = rows[200:].assign(kind="z")
+    assert np.mean(fitted.predict(new) == -1) > 0.9
+    blamed = through(fitted).explain(new).idxmax(axis=1)
+    assert (blamed == "kind").mean() > 0.8
 
 
 # Explanations are complete.

@@ -798,12 +798,12 @@ class AnoGANDetector(BaseGANDetector):
         """Contribution of each feature or pixel to the score.
 
         If codes come from the encoder alone, integrated gradients [1]_ of the score
-        along the straight line from a normal counterpart of the row to the row. Codes
-        that were searched for have no gradients; then the score less that of the
-        counterpart is divided in proportion to the squared differences of the two.
-        The counterpart is the row's :meth:`reconstruct`; for images and windows with
-        the score "local", it is generated from the mean code of the most similar
-        reference rows.
+        along the straight line from a normal counterpart of the row to the row, and
+        what they miss of the change of the score in proportion to them. Codes that were
+        searched for have no gradients; then the score less that of the counterpart is
+        divided in proportion to the squared differences of the two. The counterpart is
+        the row's :meth:`reconstruct`; for images and windows with the score "local", it
+        is generated from the mean code of the most similar reference rows.
 
         Parameters
         ----------
@@ -815,8 +815,8 @@ class AnoGANDetector(BaseGANDetector):
         Returns
         -------
         ndarray of the shape of ``X``
-            Contributions that add up (approximately, for gradients) to the score of
-            the row less that of its counterpart.
+            Contributions that add up to the score of the row less that of its
+            counterpart, up to rounding.
 
         References
         ----------

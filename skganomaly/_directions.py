@@ -21,6 +21,7 @@ __all__ = [
     "is_pyod",
     "pyod_threshold",
     "score_method",
+    "steps_inside",
 ]
 
 
@@ -40,6 +41,22 @@ def detector_inside(estimator):
             estimator = estimator.estimator
         else:
             return estimator
+
+
+def steps_inside(estimator):
+    """Return the fitted transformers on the way to the detector inside, and it."""
+    steps = []
+    while True:
+        if hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        elif isinstance(estimator, FrozenEstimator):
+            estimator = estimator.estimator
+        elif isinstance(estimator, Pipeline):
+            before = [step for _, step in estimator.steps[:-1]]
+            steps += [step for step in before if step not in (None, "passthrough")]
+            estimator = estimator.steps[-1][1]
+        else:
+            return steps, estimator
 
 
 def is_pyod(estimator):

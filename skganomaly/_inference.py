@@ -21,6 +21,7 @@ __all__ = ["InferenceMixin"]
 # fewer than that.
 _CHUNK_VALUES = 2**20
 _FEWEST_ROWS = 16
+_TINY = 1e-30
 
 
 class InferenceMixin(DecisionMixin):
@@ -329,9 +330,11 @@ class InferenceMixin(DecisionMixin):
         Integrated gradients [1]_ of the score along the straight line from a normal
         counterpart of the row to the row: what each entry adds to the score by being
         as it is and not as it would be in a normal row. Entries that lower the score
-        are negative. The counterpart is the row's :meth:`reconstruct`; for images and
-        windows with the score "local", which goes by codes, it is the mean of the
-        most similar reference rows.
+        are negative. What the gradients miss of the change of the score between two
+        points of the line, such as a jump where another row becomes the nearest, is
+        divided in proportion to what they give there. The counterpart is the row's
+        :meth:`reconstruct`; for images and windows with the score "local", which goes
+        by codes, it is the mean of the most similar reference rows.
 
         Parameters
         ----------
@@ -343,8 +346,9 @@ class InferenceMixin(DecisionMixin):
         Returns
         -------
         ndarray of the shape of ``X``
-            Contributions that add up, approximately, to the score of the row less
-            that of its counterpart.
+            Contributions that add up to the score of the row less that of its
+            counterpart, up to rounding. If the row is among the reference rows, it is
+            left out of the search for neighbors of both.
 
         References
         ----------
@@ -363,15 +367,35 @@ class InferenceMixin(DecisionMixin):
         return np.concatenate(contributions).reshape(np.shape(X))
 
     def _contributions(self, x, counterpart, own, n_steps):
-        """Integrated gradients of the scores of ``x`` from their counterparts."""
+        """Integrated gradients of the scores of ``x`` from their counterparts.
+
+        A gradient does not see the jumps of a score, such as those where another row
+        becomes the nearest. What a stretch of the line changes in the score beyond
+        its gradients is divided in proportion to the sizes of what these say, so that
+        the contributions of all stretches add up to the whole change.
+        """
         change = x[0] - counterpart
         total = torch.zeros_like(change)
+        before, slope = self._scores_along(counterpart, x, own), None
         for step in range(n_steps):
             share = (step + 0.5) / n_steps
             point = (counterpart + share * change).requires_grad_()
-            score = self._score_tensor(point.expand(x.shape), own)
-            total += torch.autograd.grad(score.sum(), point)[0]
-        return total / n_steps * change
+            score = self._scores_along(point, x, own)
+            gradient = torch.autograd.grad(score.sum(), point)[0]
+            # From the middle of the last step to the middle of this one.
+            steps = [gradient] if slope is None else [slope, gradient]
+            total += _complete(
+                sum(steps) * change / (2 * n_steps), change, score.detach() - before
+            )
+            before, slope = score.detach(), gradient
+        last = slope * change / (2 * n_steps)
+        return total + _complete(
+            last, change, self._scores_along(x[0], x, own) - before
+        )
+
+    def _scores_along(self, point, x, own):
+        with torch.set_grad_enabled(point.requires_grad):
+            return self._score_tensor(point.expand(x.shape), own)
 
     def _counterpart(self, x, own):
         """A normal row to compare each row with, scaled."""
@@ -390,3 +414,16 @@ class InferenceMixin(DecisionMixin):
                 output = function(self.net_.networks, x)[:, : len(rows)]
             outputs.append(output.cpu().numpy())
         return np.concatenate(outputs, axis=1)
+
+
+def _complete(parts, change, gain):
+    """Add to first-order parts of a gain what they lack.
+
+    In proportion to their sizes; where there are none, to squared changes.
+    """
+    flat, squares = parts.flatten(1), change.flatten(1).square()
+    sizes = flat.abs()
+    sizes = torch.where(sizes.sum(1, keepdim=True) > 0, sizes, squares)
+    shares = sizes / sizes.sum(1, keepdim=True).clamp_min(_TINY)
+    missing = gain - flat.sum(1)
+    return (flat + shares * missing[:, None]).view_as(parts)

@@ -13,6 +13,7 @@ from skganomaly.architectures import MLP, ConvNet
 from skganomaly.datasets import load_bundled, make_anomalies
 from skganomaly.interop import SklearnDetector
 from skganomaly.model_selection import anomaly_roc_auc, recall_at_false_alarm_rate
+from skganomaly.pipelines import ThroughPipeline, through
 from skganomaly.plotting import ScoreDistributionDisplay
 from skganomaly.thresholds import QuantileThreshold
 from skganomaly.timeseries import TimeSeriesDetector, event_scores
@@ -37,6 +38,8 @@ def right() -> None:
     monitor = TimeSeriesDetector(detector, window_length=10).fit(X)
     assert_type(monitor, TimeSeriesDetector)
     assert_type(event_scores(y, monitor.predict(X))["delay"], float)
+    assert_type(through(detector), ThroughPipeline)
+    assert_type(through(detector).set_threshold("max").p_values(X), Floats)
     display = ScoreDistributionDisplay.from_estimator(detector, X, y)
     assert_type(display, ScoreDistributionDisplay)
 

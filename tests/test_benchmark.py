@@ -6,12 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.base import BaseEstimator, OutlierMixin, TransformerMixin, clone
+from sklearn.compose import make_column_transformer
 from sklearn.ensemble import IsolationForest
+from sklearn.impute import SimpleImputer
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KernelDensity, LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skganomaly.benchmark import (
@@ -620,3 +623,85 @@ def test_the_bundled_sets_can_be_compared_on_as_they_are():
     """A lazy dict goes into compare unchanged."""
     sets = load_bundled().select(["breast-cancer"])
     assert compare({"knn": KNNDistance()}, sets, seeds=[0])["roc_auc"][0] > 0.8
+
+
+# Data frames.
+
+
+class Spy(TransformerMixin, BaseEstimator):
+    """Passes rows on, and keeps how those of `fit` looked."""
+
+    seen = []
+
+    def fit(self, X, y=None):
+        """Remember the rows."""
+        self.seen.append(X)
+        self.n_features_in_ = X.shape[1]
+        return self
+
+    def transform(self, X):
+        """Return the rows."""
+        return X
+
+
+@pytest.fixture
+def raw():
+    """Return a frame of words, numbers with gaps and dates; anomalies are "grey"."""
+    rng = np.random.default_rng(0)
+    y = np.r_[np.ones(150, int), -np.ones(10, int)]
+    words = np.where(y == 1, rng.choice(["red", "blue"], 160), "grey")
+    X = pd.DataFrame(
+        {
+            "word": pd.Categorical(words),
+            "size": np.where(rng.uniform(size=160) < 0.1, np.nan, rng.normal(size=160)),
+            "when": pd.date_range("2024-01-01", periods=160, freq="h"),
+        },
+        index=rng.permutation(160),
+    )
+    return X, y
+
+
+def test_frames_are_divided_as_they_are(raw):
+    """Each pipeline encodes the training rows by itself; others fail visibly."""
+    X, y = raw
+    encode = make_column_transformer(
+        (OneHotEncoder(sparse_output=False, handle_unknown="ignore"), ["word"]),
+        (SimpleImputer(), ["size"]),
+    )
+    forest = IsolationForest(n_estimators=20)
+    detectors = {
+        "pipeline": make_pipeline(Spy(), encode, forest),
+        "bare": IsolationForest(n_estimators=2),
+    }
+    Spy.seen.clear()
+    with pytest.warns(RuntimeWarning, match="1 of 2 runs failed.*bare on raw"):
+        results = compare(detectors, {"raw": (X, y)}, seeds=(0,)).set_index("detector")
+    (split,) = iterate_splits(AnomalyDataset("raw", X, y), "one-class", 0)
+    (train,) = Spy.seen
+    pd.testing.assert_frame_equal(train, X.iloc[split.train])
+    assert "grey" not in set(train["word"])
+    row = results.loc["pipeline"]
+    assert (row["n_train"], row["n_test"], row["n_features"]) == (75, 85, 3)
+    model = make_pipeline(encode, clone(forest).set_params(random_state=0)).fit(train)
+    scores = -model.score_samples(X.iloc[split.test])
+    assert row["roc_auc"] == roc_auc_score(split.anomalous, scores)
+    assert results.loc["bare", "error"]
+
+
+def test_frames_with_classes_and_limits(raw):
+    """Turns of classes and limits on rows work as for arrays."""
+    X, _ = raw
+    data = AnomalyDataset("raw", X, np.asarray(X["word"]), classes=("red", "blue"))
+    encode = make_column_transformer((SimpleImputer(), ["size"]))
+    detectors = {"pipeline": make_pipeline(encode, IsolationForest(n_estimators=2))}
+    results = compare(detectors, [data], seeds=(0,), max_train=20, max_test=30)
+    assert results["class"].tolist() == ["red", "blue"]
+    assert (results["n_train"] == 20).all() and (results["n_test"] == 30).all()
+    assert (results["error"] == "").all()
+
+
+def test_arrays_of_text_are_pointed_to_frames():
+    """An array cannot hold text beside numbers."""
+    X = np.array([["a", 1], ["b", 2]], dtype=object)
+    with pytest.raises(ValueError, match="can be passed in a pandas data frame"):
+        AnomalyDataset("text", X, [1, -1])

@@ -23,6 +23,7 @@ from skganomaly import (
     benchmark,
     datasets,
     model_selection,
+    pipelines,
     plotting,
     thresholds,
     timeseries,
@@ -70,6 +71,7 @@ PUBLIC = {
         "pseudo_anomaly_roc_auc",
         "recall_at_false_alarm_rate",
     ],
+    pipelines: ["MissingCount", "ThroughPipeline", "through"],
     timeseries: ["SlidingWindow", "TimeSeriesDetector", "event_scores"],
     benchmark: [
         "Detector",
@@ -323,6 +325,7 @@ PAGES = [
     "docs/plotting.rst",
     "docs/pyod.rst",
     "docs/scaling.rst",
+    "docs/tables.rst",
     "docs/timeseries.rst",
     "docs/user_guide.rst",
 ]

@@ -39,7 +39,7 @@ def test_import_is_lean_and_silent():
         "before, modules = state(), set(sys.modules)\n"
         "import skganomaly, skganomaly.architectures, skganomaly.thresholds\n"
         "import skganomaly.datasets, skganomaly.model_selection\n"
-        "import skganomaly.plotting, skganomaly.timeseries\n"
+        "import skganomaly.pipelines, skganomaly.plotting, skganomaly.timeseries\n"
         "assert state() == before\n"
         f"found = sorted(set({optional!r}) & (set(sys.modules) - modules))\n"
         "sys.exit(' '.join(found) or 0)"
@@ -105,6 +105,8 @@ ARROWS = {
     "_sample_quality": set(),
     "_scoring": {"_whitening"},
     "_whitening": {"_networks"},
+    "_sources": set(),
+    "pipelines": {"_directions", "_sources"},
     "_data": set(),
     "thresholds": {"_compat"},
     "model_selection": {"_directions"},
@@ -186,6 +188,8 @@ KNOWLEDGE = {
     "_data": {"sklearn", "torch"},
     "_directions": {"sklearn"},
     "_validation": {"sklearn"},
+    "_sources": {"sklearn"},
+    "pipelines": {"pandas", "sklearn"},
     "model_selection": {"sklearn"},
     "thresholds": {"scipy", "sklearn"},
     "_decisions": {"sklearn"},
@@ -228,7 +232,7 @@ def test_the_library_does_not_know_its_tools(package):
     if package == "plotting":
         for path in (PACKAGE / package).rglob("*.py"):
             others, ours = _imports(path)
-            tools = ("plotting", "model_selection", "_directions")
+            tools = ("plotting", "model_selection", "_directions", "pipelines")
             assert all(name.startswith(tools) for name in ours)
             foreign = others - set(sys.stdlib_module_names)
             assert foreign <= {"matplotlib", "numpy", "sklearn"}

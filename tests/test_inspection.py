@@ -127,14 +127,12 @@ def test_explain_is_complete(small, cls, score_type, table):
     detector.fit(table)
     rng = np.random.default_rng(0)
     X = table[:40] + rng.normal(size=(40, 4)) * 2 * table.std(axis=0)
-    contributions = detector.explain(X, n_steps=50)
+    contributions = detector.explain(X)
     assert contributions.shape == X.shape and contributions.dtype == np.float64
     change = detector.anomaly_score(X) - detector.anomaly_score(detector.reconstruct(X))
-    error = np.abs(contributions.sum(axis=1) - change)
-    # "local" jumps where other rows become the nearest, so a few rows are far off.
-    limit = 0.25 if (cls, score_type) == (AnoGANDetector, "local") else 0.1
-    assert np.median(error) < limit * np.median(np.abs(change))
-    assert np.corrcoef(contributions.sum(axis=1), change)[0, 1] > 0.9
+    # The reconstruction is rounded on its way through the units of the input.
+    limit = 2e-4 * np.abs(change).max() + 1e-4
+    assert_allclose(contributions.sum(axis=1), change, atol=limit)
 
 
 @pytest.mark.parametrize("score_type", ["local", "joint", "reconstruction"])

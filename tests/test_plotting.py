@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.compose import make_column_transformer
 from sklearn.covariance import EllipticEnvelope
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
@@ -16,10 +17,11 @@ from sklearn.linear_model import LogisticRegression, SGDOneClassSVM
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import OneClassSVM
 
 from skganomaly import AutoencoderDetector, GANomalyDetector, as_pyod, plotting
+from skganomaly.pipelines import through
 from skganomaly.plotting import (
     ContributionDisplay,
     LossCurveDisplay,
@@ -713,8 +715,10 @@ def test_no_contribution_at_all():
 
 
 def test_contribution_refuses(small, images, table, detector, forest):
-    for rows in (table[:2], table[0], table[:0]):
-        with pytest.raises(ValueError, match=r"one row.*X\[\[i\]\]"):
+    with pytest.raises(ValueError, match=r"shape \(n_rows, n_.*X\[\[i\]\]"):
+        ContributionDisplay.from_estimator(detector, table[0])
+    for rows in (table[:0], table[:21]):
+        with pytest.raises(ValueError, match="Between 1 and 20 rows"):
             ContributionDisplay.from_estimator(detector, rows)
     with pytest.raises(TypeError, match="'explain'"):
         ContributionDisplay.from_estimator(forest, table[[0]])
@@ -722,6 +726,87 @@ def test_contribution_refuses(small, images, table, detector, forest):
     camera = small(conv=True, input_shape=(2, 6, 9)).fit(flat)
     with pytest.raises(ValueError, match="heat='explain'"):
         ContributionDisplay.from_estimator(camera, flat[[0]])
+
+
+def _boxes(display):
+    """Extents of everything that is written in each panel, and of the figure."""
+    display.figure_.canvas.draw()
+    panels = []
+    for ax in display.axes_:
+        written = [*ax.get_yticklabels(), *ax.texts, ax.title, ax.xaxis.label]
+        panels.append([text.get_window_extent() for text in written])
+    return panels, display.figure_.bbox
+
+
+@pytest.mark.parametrize(("n_rows", "top_k"), [(1, 10), (5, 3)])
+@pytest.mark.parametrize("name", ["a rather long name of {} ", "{}"])
+def test_rows_in_one_figure_do_not_overlap(name, n_rows, top_k, plt):
+    """Nothing that is written meets anything else, or leaves the figure."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(n_rows, 12)) * np.array([[1, 10, 1e-3] * 4])
+    display = ContributionDisplay(
+        contributions=rows if n_rows > 1 else -np.abs(rows[0]),
+        feature_names=[name.format(i) + "x" * i for i in range(12)],
+        values=rows.squeeze() * 1e5,
+        expected=rows.squeeze() * 1e-5,
+        score=rows[:, 0] if n_rows > 1 else 1.0,
+        threshold=0.5,
+        row_names=[f"order {i}" for i in range(n_rows)],
+    ).plot(top_k=top_k)
+    panels, page = _boxes(display)
+    boxes = [box for panel in panels for box in panel]
+    assert len(boxes) == n_rows * (2 * (top_k + 1) + 2)
+    for i, box in enumerate(boxes):
+        assert page.x0 <= box.x0 and box.x1 <= page.x1
+        assert page.y0 <= box.y0 and box.y1 <= page.y1
+        assert not any(box.overlaps(other) for other in boxes[:i])
+    for ax in display.axes_:
+        bars = [bar.get_window_extent() for bar in ax.patches]
+        assert not any(
+            bar.overlaps(t.get_window_extent()) for bar in bars for t in ax.texts
+        )
+        assert ax.get_window_extent().width > 0.3 * page.width
+
+
+def test_several_rows_are_explained_at_once(detector, table, plt):
+    """Each row has a panel with its own bars, score and verdict."""
+    display = ContributionDisplay.from_estimator(detector, table[:3], top_k=2)
+    np.testing.assert_array_equal(display.contributions, detector.explain(table[:3]))
+    np.testing.assert_array_equal(display.score, detector.anomaly_score(table[:3]))
+    assert len(display.bars_) == len(display.axes_) == 3
+    for i, bars in enumerate(display.bars_):
+        shown = detector.explain(table[[i]])[0]
+        widths = sorted(abs(bar.get_width()) for bar in bars[:2])
+        np.testing.assert_allclose(widths, np.sort(np.abs(shown))[-2:], rtol=1e-5)
+        title = display.axes_[i].get_title()
+        assert title.startswith(f"score {display.score[i]:.2f}, ")
+    frame = pd.DataFrame(table[:2], index=["mon", "tue"])
+    named = ContributionDisplay.from_estimator(detector, frame)
+    assert [ax.get_title()[:5] for ax in named.axes_] == ["mon\ns", "tue\ns"]
+    _, axes = plt.subplots(3, 1)
+    assert display.plot(ax=axes).axes_[2] is axes[2]
+
+
+def test_original_columns_of_a_pipeline(small, table, plt):
+    """Through a pipeline, the bars are those of the columns as they were given."""
+    frame = pd.DataFrame(table, columns=list("abcd"))
+    frame["kind"] = np.where(table[:, 0] > 0, "left", "right")
+    encode = make_column_transformer(
+        (OneHotEncoder(sparse_output=False), ["kind"]),
+        (StandardScaler(), list("abcd")),
+    )
+    view = through(make_pipeline(encode, small()).fit(frame))
+    rows = frame.iloc[:2]
+    display = ContributionDisplay.from_estimator(view, rows)
+    assert display.feature_names == [*"abcd", "kind"]
+    np.testing.assert_array_equal(display.contributions, view.explain(rows))
+    assert display.values[0][4] == frame["kind"][0]
+    labels = [text.get_text() for text in display.axes_[0].get_yticklabels()]
+    assert f"kind = {frame['kind'][0]}" in labels
+    assert f"a = {table[0, 0]:.4g}" in labels
+    by_number = through(make_pipeline(StandardScaler(), small()).fit(table))
+    one = ContributionDisplay.from_estimator(by_number, table[[0]])
+    assert one.feature_names == ["x0", "x1", "x2", "x3"]
 
 
 # Scores over time.

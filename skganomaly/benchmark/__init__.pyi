@@ -52,8 +52,7 @@ class KNNDistance(OutlierMixin, BaseEstimator):
 def compare(
     detectors: Mapping[str, Any],
     datasets: (
-        Mapping[str, AnomalyDataset | tuple[ArrayLike, ArrayLike]]
-        | Iterable[AnomalyDataset]
+        Mapping[str, AnomalyDataset | tuple[Any, ArrayLike]] | Iterable[AnomalyDataset]
     ),
     seeds: Iterable[int] = (0, 1, 2),
     *,

@@ -61,7 +61,10 @@ def compare(
         the estimator in :class:`Detector`. Scaling is the detector's own business.
     datasets : dict, LazyDatasets or iterable of AnomalyDataset
         The data: :class:`~skganomaly.datasets.AnomalyDataset` objects; in a dict also
-        pairs ``(X, y)`` with y 1 for normal and -1 for anomalous rows.
+        pairs ``(X, y)`` with y 1 for normal and -1 for anomalous rows. X may be a
+        pandas data frame with text, dates and missing values: its rows are divided
+        and passed on as they are, so that a Pipeline learns how to encode them from
+        training rows alone.
     seeds : iterable of int, default=(0, 1, 2)
         Each seed draws the split and is set as every `random_state` of the detector.
     protocol : {"one-class", "leave-one-class-out", "contaminated"}, default="one-class"
@@ -267,8 +270,7 @@ def _iterate(detectors, datasets, seeds, protocol, limits, n_jobs, n_threads, pr
             return
         for split in splits:
             # Processes get only the rows of a split, whatever the size of the data.
-            X_train = np.asarray(data.X[split.train], dtype=np.float64)
-            X_test = np.asarray(data.X[split.test], dtype=np.float64)
+            X_train, X_test = data.rows(split.train), data.rows(split.test)
             special = "" if split.special is None else split.special
             for name, detector in detectors.items():
                 progress.set_description_str(f"{name} on {same['dataset']} {special}")

@@ -85,8 +85,8 @@ def measure_criteria(datasets, seeds=(0,), *, verbose=0):
 def _measure_table(data, seed):
     limits = {"max_train": MAX_TRAIN, "max_test": MAX_TEST}
     split = next(iterate_splits(data, "one-class", seed, **limits))
-    X = np.asarray(data.X[split.train], dtype=np.float64)
-    test = np.asarray(data.X[split.test], dtype=np.float64)
+    X = np.asarray(data.rows(split.train), dtype=np.float64)
+    test = np.asarray(data.rows(split.test), dtype=np.float64)
     anomalies = np.random.default_rng(seed).permutation(np.flatnonzero(split.anomalous))
     known = anomalies[: min(2 * max(_N_LABELS), len(anomalies) // 2)]
     others = np.setdiff1d(np.arange(len(test)), known)

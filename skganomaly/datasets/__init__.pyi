@@ -20,7 +20,8 @@ __all__ = [
 
 class AnomalyDataset:
     name: str
-    X: NDArray[Any]
+    # An array or a data frame.
+    X: Any
     target: NDArray[Any]
     classes: tuple[Any, ...] | None = None
     input_shape: tuple[int, ...] | None = None
@@ -28,12 +29,13 @@ class AnomalyDataset:
     def __init__(
         self,
         name: str,
-        X: ArrayLike,
+        X: Any,
         target: ArrayLike,
         classes: Sequence[Any] | None = None,
         input_shape: Sequence[int] | None = None,
         test_rows: ArrayLike | None = None,
     ) -> None: ...
+    def rows(self, numbers: NDArray[np.int64]) -> Any: ...
     @property
     def n_anomalies(self) -> int | None: ...
 

@@ -14,8 +14,10 @@ class AnomalyDataset:
     ----------
     name : str
         Name used in tables and file names.
-    X : ndarray of shape (n_samples, n_features)
-        The rows, of any real dtype. Images are given as flat rows.
+    X : ndarray or DataFrame of shape (n_samples, n_features)
+        The rows: an array of any real dtype, where images are given as flat rows, or a
+        pandas data frame with columns of any kind, missing values included. A data
+        frame stays as it is, for detectors in a Pipeline that encodes them.
     target : ndarray of shape (n_samples,)
         Either 1 for normal and -1 for anomalous rows, or the class of each row.
     classes : sequence or None, default=None
@@ -49,7 +51,8 @@ class AnomalyDataset:
 
     def __post_init__(self):
         """Check that the parts fit together."""
-        X, target = np.asarray(self.X), np.asarray(self.target)
+        X = self.X if hasattr(self.X, "iloc") else np.asarray(self.X)
+        target = np.asarray(self.target)
         check_table(X, target, f"data set {self.name!r}")
         found = np.unique(target)
         if self.classes is None:
@@ -84,6 +87,23 @@ class AnomalyDataset:
         # The dataclass is frozen so that a data set shared by many runs stays as it is.
         object.__setattr__(self, "X", X)
         object.__setattr__(self, "target", target)
+
+    def rows(self, numbers):
+        """Return some of the rows.
+
+        Parameters
+        ----------
+        numbers : ndarray of int
+            Which ones.
+
+        Returns
+        -------
+        ndarray or DataFrame of shape (n_numbers, n_features)
+            In double precision, or the rows of a data frame as they are.
+        """
+        if hasattr(self.X, "iloc"):
+            return self.X.iloc[numbers]
+        return np.asarray(self.X[numbers], dtype=np.float64)
 
     @property
     def n_anomalies(self):
@@ -147,8 +167,14 @@ def check_table(X, y, what):
             f"X of {what} must have shape (n_samples, n_features) and its labels shape "
             f"(n_samples,), got {X.shape} and {y.shape}."
         )
+    if hasattr(X, "iloc"):
+        return
     if X.dtype.kind not in "buif" or (X.dtype.kind == "f" and not np.isfinite(X).all()):
-        raise ValueError(f"X of {what} must hold finite real numbers ({X.dtype}).")
+        raise ValueError(
+            f"X of {what} must hold finite real numbers ({X.dtype}). Text, categories "
+            "and missing values can be passed in a pandas data frame, to detectors in "
+            "a Pipeline that encodes them."
+        )
 
 
 def some_values(values, most=6):

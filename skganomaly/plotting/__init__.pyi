@@ -20,7 +20,8 @@ __all__ = [
 ]
 
 class ContributionDisplay:
-    bars_: BarContainer
+    bars_: BarContainer | list[BarContainer]
+    axes_: NDArray[np.object_]
     ax_: Axes
     figure_: Figure
     def __init__(
@@ -30,8 +31,9 @@ class ContributionDisplay:
         feature_names: Sequence[str],
         values: ArrayLike | None = None,
         expected: ArrayLike | None = None,
-        score: float | None = None,
+        score: float | ArrayLike | None = None,
         threshold: float | None = None,
+        row_names: Sequence[Any] | None = None,
     ) -> None: ...
     @classmethod
     def from_estimator(
@@ -41,9 +43,11 @@ class ContributionDisplay:
         *,
         feature_names: Sequence[str] | None = None,
         top_k: int = 10,
-        ax: Axes | None = None,
+        ax: Axes | NDArray[np.object_] | None = None,
     ) -> Self: ...
-    def plot(self, ax: Axes | None = None, *, top_k: int = 10) -> Self: ...
+    def plot(
+        self, ax: Axes | NDArray[np.object_] | None = None, *, top_k: int = 10
+    ) -> Self: ...
 
 class LossCurveDisplay:
     lines_: dict[str, Line2D]

@@ -4,29 +4,21 @@ import warnings
 from numbers import Real
 
 import numpy as np
-from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
-from .._directions import detector_inside, pyod_threshold
+from .._directions import detector_inside, pyod_threshold, steps_inside
 
 _NUMBER_THEM = "Pass time=np.arange(len(y_score)) to number the rows instead."
 
 
 def rows_at_last_step(estimator, X):
     """Return the detector inside pipelines and searches, and rows as it sees them."""
-    while True:
-        if hasattr(estimator, "best_estimator_"):
-            estimator = estimator.best_estimator_
-        elif isinstance(estimator, FrozenEstimator):
-            estimator = estimator.estimator
-        elif isinstance(estimator, Pipeline):
-            if len(estimator) > 1:
-                X = estimator[:-1].transform(X)
-            estimator = estimator[-1]
-        else:
-            return estimator, X
+    steps, detector = steps_inside(estimator)
+    for step in steps:
+        X = step.transform(X)
+    return detector, X
 
 
 def names_of_features(estimator):

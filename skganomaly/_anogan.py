@@ -8,7 +8,13 @@ import torch
 from ._base import BaseGANDetector
 from ._compat import Interval, StrOptions
 from ._docstrings import share_docs
-from ._health import certainty, compare_samples, generator_failure
+from ._health import (
+    certainty,
+    compare_samples,
+    generator_failure,
+    not_judged,
+    too_short,
+)
 from ._latent_search import CandidateCodes, LatentSearch
 from ._losses import (
     discriminator_cross_entropy,
@@ -595,6 +601,14 @@ class AnoGANDetector(BaseGANDetector):
                 f"{self.n_candidates!r}, of which the starts are chosen. Raise the "
                 "second or lower the first."
             )
+        max_steps = self._auto("max_steps")
+        if self.n_critic > max_steps:
+            raise ValueError(
+                f"n_critic={self.n_critic!r} trains the generator on every "
+                f"{self.n_critic}-th batch, and max_steps={max_steps} ends before the "
+                "first of them, so it would never be trained. Raise max_steps to many "
+                "times n_critic, or lower n_critic."
+            )
         # Scores must not change with a parameter that is set after fitting.
         self._options = {
             "search": self.search,
@@ -648,7 +662,8 @@ class AnoGANDetector(BaseGANDetector):
             spent = len(restarts) == self.max_restarts
             if self._failure is None or interrupted or spent:
                 break
-            restarts.append({"after_steps": self.n_iter_, "reason": self._failure})
+            reason = str(self._failure)
+            restarts.append({"after_steps": self.n_iter_, "reason": reason})
         self._restarts = restarts
 
     def _critic_rate(self):
@@ -665,14 +680,31 @@ class AnoGANDetector(BaseGANDetector):
             samples = self._decode(self.net_.networks, codes).cpu()
         return compare_samples(samples, data)
 
-    def _problems(self, report):
+    def _problems(self, report, record):
         # Of samples, where the record has that of the nearest rows to the references.
-        report |= self._samples
-        problems = [self._failure]
+        report.diversity = self._samples["diversity"]
+        report.distance = self._samples["distance"]
+        problems = [*super()._problems(report, record), self._failure]
+        n_steps = self.net_.n_steps_
+        report.judged = n_steps >= _MIN_STEPS
+        if not report.judged:
+            short = too_short(n_steps, _MIN_STEPS, **self._samples)
+            problems.append(short)
+            if short is None:
+                report.notes.append(not_judged(n_steps, _MIN_STEPS))
         if self._auto("loss") == "logistic":
-            problems.append(certainty(report["losses"]))
+            problems.append(certainty(report.losses))
         del self._samples, self._failure
-        return list(filter(None, problems))
+        return problems
+
+    def _n_scored_steps(self):
+        # The generator never sees a row, the encoder does.
+        return self.n_iter_ - self.net_.n_steps_
+
+    def _chosen_steps(self):
+        if self.search != "encoder":
+            return 0
+        return None if self.encoder_steps == "auto" else self.encoder_steps
 
     def _train_encoder(self, X, generator):
         networks = self.net_.networks

@@ -33,8 +33,18 @@ from ._data import (
 )
 from ._decisions import forget
 from ._fit_tasks import FitTasks
-from ._health import HealthRecord, last_losses
+from ._health import (
+    HealthRecord,
+    constant_rows,
+    dead_columns,
+    divergence,
+    falling_losses,
+    last_losses,
+    near_copies,
+    still_falling,
+)
 from ._inference import InferenceMixin
+from ._memorisation import held_out_by_itself, not_held_out
 from ._networks import build_members
 from ._scoring import (
     CodeDistribution,
@@ -44,8 +54,10 @@ from ._scoring import (
     part_magnitudes,
 )
 from ._training import AdversarialNet, DiscriminatorRestart, ProgressBar
+from ._value_range import column_range, group_range
 from ._version import __version__
 from .architectures import MLP, ConvNet
+from .reports import TrainingReport
 from .thresholds import QuantileThreshold, _fit_threshold
 
 __all__ = ["BaseGANDetector"]
@@ -78,7 +90,7 @@ class BaseGANDetector(
     parameters of its own (``_defaults``).
     """
 
-    # Learned without being shown; the last four only until the fit ends.
+    # Learned without being shown; the last five only until the fit ends.
     _private_state = (
         "_scores",
         "_references",
@@ -87,6 +99,7 @@ class BaseGANDetector(
         "_restarts",
         "_samples",
         "_failure",
+        "_not_held_out",
     )
 
     # How many trainings a fit has; None if that is not known beforehand.
@@ -307,8 +320,10 @@ class BaseGANDetector(
         X = self._validate(X, reset=True)
         self.device_ = resolve_device(self.device)
         self._resolve_architecture()
+        self._check_promise()
         generator = torch.Generator().manual_seed(draw_seed(self.random_state))
 
+        self._not_held_out = None
         X_train, X_held_out = self._hold_out(X, generator)
         self.scaler_ = FeatureScaler(self._auto("scaler"), self.input_shape_)
         self.scaler_.fit(X_train)
@@ -319,8 +334,12 @@ class BaseGANDetector(
             n_trainings=self._n_trainings,
             snapshot=partial(self._snapshot, X, X_train, X_held_out),
         )
+        columns = column_range(X_train)
+        self.value_range_ = group_range(columns, self.input_shape_)
         self._train(X_train, generator)
-        self._report(self._fit_scores(X_train, X_held_out, generator))
+        record = self._fit_scores(X_train, X_held_out, generator)
+        n_dead = int((columns[0] == columns[1]).sum())
+        self._report(record, len(X_train), n_dead)
         self._fit_threshold(X)
         self._tasks.end()
         del self._tasks
@@ -403,16 +422,35 @@ class BaseGANDetector(
         twenty_passes = round(20 * n_rows / min(self.batch_size, n_rows))
         return int(np.clip(twenty_passes, 50, self._max_steps[self._kind]))
 
+    def _fraction_by_itself(self, n_rows):
+        """Share of the rows to hold out although nobody asked for it."""
+        steps = self._chosen_steps()
+        # contamination is about the training rows, which may be known by heart.
+        if steps is None or self.contamination != "auto":
+            return 0.0
+        n_passes = steps * min(self.batch_size, n_rows) / n_rows
+        fraction = held_out_by_itself(
+            n_passes,
+            n_rows,
+            kind=self._kind,
+            score_type=self._auto("score_type"),
+            rate=self.false_alarm_rate,
+        )
+        if fraction is None:
+            self._not_held_out = not_held_out(n_passes, n_rows)
+        return fraction or 0.0
+
     def _hold_out(self, X, generator):
         """Training rows and, if any are asked for, held-out rows."""
         self.n_held_out_ = 0
-        if not self.validation_fraction:
+        fraction = self.validation_fraction or self._fraction_by_itself(len(X))
+        if not fraction:
             self._check_held_out(self.threshold)
             return X, None
-        n_held_out = max(1, round(self.validation_fraction * len(X)))
+        n_held_out = max(1, round(fraction * len(X)))
         if len(X) - n_held_out < 2:
             raise ValueError(
-                f"validation_fraction={self.validation_fraction:g} of {len(X)} rows "
+                f"validation_fraction={fraction:g} of {len(X)} rows "
                 f"leaves {len(X) - n_held_out} for training, and at least 2 are "
                 "needed. Lower it or pass more rows."
             )
@@ -595,7 +633,8 @@ class BaseGANDetector(
         if not all(torch.isfinite(m).all() for m in magnitudes.values()):
             raise FloatingPointError(
                 "Training diverged: the trained networks give values that are not "
-                f"finite. Lower learning_rate, which is {self.learning_rate!r}."
+                f"finite. Lower learning_rate, which is "
+                f"{self._auto('learning_rate')!r}."
             )
         for name, magnitude in magnitudes.items():
             self._scores[name].fit_magnitudes(magnitude)
@@ -603,14 +642,14 @@ class BaseGANDetector(
         score.fit(parts)
         self._scores["codes"].fit(*record.code_moments())
         self._references = RowIndex(np.concatenate(keys), rounded)
-        reference_scores = None
-        if X_held_out is None:
-            reference_scores = score.reference_scores(parts)
+        reference_scores = score.reference_scores(parts)
         self._scores.to(self.device_)
-        if X_held_out is not None:
-            reference_scores = self._anomaly_scores(X_held_out)
-        elif reference_scores is None:
+        if reference_scores is None:
             reference_scores = self._score_chunks(chunks, keys)
+        if X_held_out is not None:
+            trained = np.asarray(reference_scores, dtype=np.float64)
+            reference_scores = self._anomaly_scores(X_held_out)
+            record.compare(trained, reference_scores)
         self.reference_scores_ = np.sort(np.asarray(reference_scores, dtype=np.float64))
         return record
 
@@ -628,22 +667,49 @@ class BaseGANDetector(
             scores.append(values[: len(own_keys)].cpu().numpy())
         return np.concatenate(scores)
 
-    def _report(self, record):
+    def _report(self, record, n_rows, n_dead):
         """Say how the training went, and warn of what went wrong."""
-        self.training_report_ = {
-            "losses": last_losses(self.history_),
+        passes = self._n_scored_steps() * min(self.batch_size, n_rows) / n_rows
+        self.training_report_ = report = TrainingReport(
+            losses=last_losses(self.history_),
+            n_steps=self.n_iter_,
+            n_passes=round(passes, 2),
             **record.report(),
-            "restarts": self._restarts,
-        }
-        del self._restarts
-        problems = self._problems(self.training_report_)
-        self.training_report_["problems"] = problems
-        for problem in problems:
-            warnings.warn(problem, ConvergenceWarning, stacklevel=5)
+            still_falling=falling_losses(self.history_),
+            memorised=record.memorised,
+            near_copies=record.near_copies,
+            dead_columns=n_dead,
+            restarts=self._restarts,
+        )
+        report.problems = list(filter(None, self._problems(report, record)))
+        # The steps of "auto" end early on purpose.
+        if report.still_falling and self._chosen_steps() is not None:
+            report.notes.append(still_falling(report.still_falling))
+        if n_dead and n_dead < self.n_features_in_:
+            report.notes.append(dead_columns(n_dead, self.n_features_in_))
+        for problem in report.problems:
+            about_data = problem.name in ("constant", "near_copies")
+            category = UserWarning if about_data else ConvergenceWarning
+            warnings.warn(str(problem), category, stacklevel=5)
+        del self._restarts, self._not_held_out
 
-    def _problems(self, report):
-        """What went wrong with the training, in words."""
-        return []
+    def _problems(self, report, record):
+        """What went wrong with the training; None is nothing."""
+        return [
+            divergence(report.error, self._auto("learning_rate")),
+            constant_rows() if report.dead_columns == self.n_features_in_ else None,
+            near_copies(record.near_copies) if record.near_copies else None,
+            record.memorisation(),
+            self._not_held_out,
+        ]
+
+    def _n_scored_steps(self):
+        """Steps of the networks that rows go through, which can memorise them."""
+        return self.n_iter_
+
+    def _chosen_steps(self):
+        """The same as the user chose it before the fit, or None for "auto"."""
+        return None if self.max_steps == "auto" else self.max_steps
 
     def _new_scores(self):
         """The unfitted score and, for each part, its score alone."""
@@ -661,23 +727,32 @@ class BaseGANDetector(
             return JointScore(self._part_names)
         return PartScore(self.score_type_)
 
+    def _check_promise(self):
+        """Refuse two promises at a time, before anything is trained."""
+        by_rule = not (isinstance(self.threshold, str) and self.threshold == "auto")
+        if self.contamination != "auto" and by_rule:
+            raise ValueError(
+                f"contamination={self.contamination!r} flags that share of the "
+                f"training rows, and threshold={self.threshold!r} finds the cut in "
+                "another way. Leave one of them at 'auto'; after the fit, "
+                "set_threshold takes any rule."
+            )
+
     def _fit_threshold(self, X):
-        rate, scores = self.false_alarm_rate, self.reference_scores_
-        threshold = self.threshold
-        if self.contamination != "auto":
-            if isinstance(threshold, str) and threshold == "conformal":
-                raise ValueError(
-                    f"contamination={self.contamination!r} flags that share of the "
-                    "training rows, and threshold='conformal' promises something "
-                    "about new ones. Leave one of them at 'auto'."
-                )
+        # What set_threshold goes back to, whatever is set in the meantime.
+        self._rate_, self._contamination_rule_ = self.false_alarm_rate, None
+        if self.contamination == "auto":
+            rule = _fit_threshold(
+                self.threshold, self.reference_scores_, rate=self.false_alarm_rate
+            )
+        else:
             # A promise about the training rows themselves, so it is their own scores
             # that count.
-            rate, scores = self.contamination, self._anomaly_scores(X)
-            if isinstance(threshold, str) and threshold == "auto":
-                threshold = QuantileThreshold(rate=rate, method="linear")
-        self.threshold_rule_ = _fit_threshold(threshold, scores, rate=rate)
-        self.offset_ = -float(self.threshold_rule_.threshold_)
+            rule = QuantileThreshold(rate=self.contamination, method="linear")
+            rule.fit(self._anomaly_scores(X))
+            self._contamination_rule_ = rule
+        self.threshold_rule_ = rule
+        self.offset_ = -float(rule.threshold_)
 
     # State.
 

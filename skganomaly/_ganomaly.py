@@ -8,7 +8,7 @@ from torch import nn
 from ._base import BaseGANDetector
 from ._compat import Interval, StrOptions
 from ._docstrings import share_docs
-from ._health import certainty
+from ._health import certainty, too_short
 from ._losses import (
     absolute_error,
     discriminator_cross_entropy,
@@ -18,6 +18,9 @@ from ._losses import (
 from ._training import DiscriminatorRestart
 
 __all__ = ["GANomalyDetector"]
+
+# Steps that the published networks need to learn anything.
+_ENOUGH_STEPS = 200
 
 
 class EncoderDecoderEncoder(nn.Module):
@@ -343,11 +346,20 @@ class GANomalyDetector(BaseGANDetector):
         def draw():
             return build(lambda: self.architecture_.discriminator(self.input_shape_))
 
-        return [DiscriminatorRestart(draw, certainty, self.max_restarts)]
+        def reason(losses):
+            finding = certainty(losses)
+            return None if finding is None else str(finding)
 
-    def _problems(self, report):
-        problem = certainty(report["losses"])
-        return [] if problem is None else [problem]
+        return [DiscriminatorRestart(draw, reason, self.max_restarts)]
+
+    def _problems(self, report, record):
+        problems = [*super()._problems(report, record), certainty(report.losses)]
+        if self.architecture == "published":
+            # Large networks whose codes say nothing at first; the published score,
+            # their distance, can then be lower for anomalies.
+            report.judged = self.n_iter_ >= _ENOUGH_STEPS
+            problems.append(too_short(self.n_iter_, _ENOUGH_STEPS))
+        return problems
 
     def _score_parts(self, networks, x, names):
         generator = networks["generator"]

@@ -17,8 +17,8 @@ __all__ = [
 # ones. Of autoencoders on six tables of 59 to 250 rows, the share of new rows flagged
 # where 5 % are promised was 3 to 8 % after 20 passes and after 80, 4 to 12 % after 160,
 # and up to 88 % after 600. The other scores have no leave-one-out of the networks and
-# go wrong sooner: 5 to 8 % after 20, 6 to 17 % after 80, 36 to 75 % after 320. The codes
-# of maps know little about what was seen: 3 to 5 % after 20 to 640.
+# go wrong sooner: 5 to 8 % after 20, 6 to 17 % after 80, 36 to 75 % after 320. The
+# codes of maps know little about what was seen: 3 to 5 % after 20 to 640.
 _MOST_PASSES = {("rows", "local"): 80, ("maps", "local"): math.inf}
 _MOST_PASSES_OTHERWISE = 25
 # Held out where networks may have memorised the rows.

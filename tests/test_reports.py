@@ -37,7 +37,7 @@ def fit_with_warning(detector, X, name, category=ConvergenceWarning):
 @pytest.mark.parametrize("cls", [AnoGANDetector, AutoencoderDetector, GANomalyDetector])
 def test_losses_that_exploded_though_finite(cls, table):
     """A learning rate a thousand times too high is not a healthy training."""
-    params = {"learning_rate": 0.5, "max_steps": 50, "n_members": 2, "random_state": 0}
+    params = {"learning_rate": 0.5, "max_steps": 40, "n_members": 1, "random_state": 0}
     if cls is AnoGANDetector:
         params |= {"encoder_steps": 5}
     detector = fit_with_warning(cls(**params), table, "diverged")
@@ -142,7 +142,7 @@ def test_promise_is_withdrawn_where_no_rows_can_be_held_out():
     for params in ({"validation_fraction": 0.25}, {"contamination": 0.1}):
         names = [
             problem.name
-            for problem in memorising(max_steps=61, **params)
+            for problem in memorising(max_steps=81, **params)
             .set_params(learning_rate=1e-4)
             .fit(X)
             .training_report_.problems
@@ -152,11 +152,10 @@ def test_promise_is_withdrawn_where_no_rows_can_be_held_out():
 
 def test_images_judged_by_codes_are_not_held_out(small, images):
     """Codes of images say little about whether an image was seen in training."""
-    detector = small(AutoencoderDetector, conv=True, max_steps=80)
+    detector = small(AutoencoderDetector, conv=True, max_steps=30, n_members=1)
     assert detector.fit(images).n_held_out_ == 0
     detector.set_params(score_type="reconstruction", false_alarm_rate=0.2)
-    with np.errstate(all="ignore"):
-        assert detector.fit(images).n_held_out_ == 12
+    assert detector.fit(images).n_held_out_ == 12
 
 
 def test_rule_of_holding_out():
@@ -179,9 +178,8 @@ def test_memorised_probability():
     """It is that of Mann and Whitney, and chance is no finding."""
     rng = np.random.default_rng(0)
     trained, held_out = rng.integers(0, 9, 200), rng.integers(0, 9, 50)
-    more = (held_out[:, None] > trained).mean() + (
-        held_out[:, None] == trained
-    ).mean() / 2
+    differences = held_out[:, None] - trained
+    more = (differences > 0).mean() + (differences == 0).mean() / 2
     assert memorised_probability(trained, held_out) == pytest.approx(more)
     assert memorisation(more, 200, 50) is None
     assert memorisation(0.75, 200, 50).name == "memorised"

@@ -199,7 +199,7 @@ def test_rule_of_ones_own(small, table):
     ["max", "tail", "conformal", 1.5, np.median, QuantileThreshold(rate=0.3)],
 )
 def test_two_promises_contradict(small, threshold, table, monkeypatch):
-    """contamination beside a rule that ignores it is refused before the training."""
+    """A contamination beside a rule that ignores it is refused before the training."""
     monkeypatch.setattr(GANomalyDetector, "_train", None)
     detector = small(contamination=0.2, threshold=threshold, validation_fraction=0.2)
     with pytest.raises(ValueError, match=r"contamination=0\.2 .* threshold=.*'auto'"):

@@ -169,7 +169,8 @@ class AnoGANDetector(BaseGANDetector):
         (the non-saturating loss of the first GANs). "auto" is "wgan-gp".
     n_critic : int, default=1
         Steps of the critic for each step of the generator. Both are trained on
-        ``max_steps`` batches, the generator on every ``n_critic``-th of them.
+        ``max_steps`` batches, the generator on every ``n_critic``-th of them, so it
+        must be at most ``max_steps``.
     gradient_penalty : float or "auto", default="auto"
         Weight of the penalty on the critic's slope: with "wgan-gp" for slopes other
         than 1 between real and generated rows, with "logistic" half of it for slopes
@@ -237,7 +238,8 @@ class AnoGANDetector(BaseGANDetector):
         "auto" is "local".
     max_restarts : int, default=2
         How often to start again, from another seed, when the generator has collapsed
-        or lost the data. It is not judged before 200 steps.
+        or lost the data. It is not before 200 steps, when it may only have been too
+        short.
     {{score_parameters}}
     max_steps : int or "auto", default="auto"
         Batches that generator and critic are trained on. "auto" is 600 for plain rows
@@ -275,7 +277,7 @@ class AnoGANDetector(BaseGANDetector):
     >>> import numpy as np
     >>> from skganomaly import AnoGANDetector
     >>> rng = np.random.default_rng(0)
-    >>> detector = AnoGANDetector(max_steps=50, random_state=0)
+    >>> detector = AnoGANDetector(n_members=1, max_steps=300, random_state=0)
     >>> detector.fit(rng.normal(size=(200, 3))).predict([[0, 0, 0], [9, -9, 9]])
     array([ 1, -1])
     """
@@ -456,7 +458,7 @@ class AnoGANDetector(BaseGANDetector):
             Number of training rows, from which follow the steps of the published 20
             epochs of "anogan", and of the 7 epochs and 50,000 encoder steps of the
             authors' code of "f-anogan". None leaves them at "auto", which is far
-            shorter.
+            shorter. With few rows these are too few steps; the fit then warns.
         **overrides
             Parameters that should differ from the published ones.
 

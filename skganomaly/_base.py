@@ -297,7 +297,7 @@ class BaseGANDetector(
         ValueError
             If ``X`` has missing or infinite values, fewer than two rows, or a shape
             that contradicts ``input_shape``; if there are too few rows for the
-            threshold rule.
+            threshold rule, or if parameters contradict each other.
         FloatingPointError
             If training diverged. The detector is then left unfitted.
 
@@ -305,7 +305,10 @@ class BaseGANDetector(
         -----
         ConvergenceWarning
             If training was interrupted from the keyboard. The detector is then
-            fitted on the steps that were done.
+            fitted on the steps that were done. Also if the training went wrong; what
+            was seen is in the ``problems`` of ``training_report_``.
+        UserWarning
+            If the rows themselves are a problem, as when all of them are equal.
         """
         forget(self, self._private_state)
         try:
@@ -680,12 +683,15 @@ class BaseGANDetector(
             near_copies=record.near_copies,
             dead_columns=n_dead,
             restarts=self._restarts,
+            problems=[],
+            notes=[],
         )
         report.problems = list(filter(None, self._problems(report, record)))
         # The steps of "auto" end early on purpose.
         if report.still_falling and self._chosen_steps() is not None:
             report.notes.append(still_falling(report.still_falling))
-        if n_dead and n_dead < self.n_features_in_:
+        # Pixels at an image's rim are often dead.
+        if 0 < n_dead < self.n_features_in_ and self._kind == "rows":
             report.notes.append(dead_columns(n_dead, self.n_features_in_))
         for problem in report.problems:
             about_data = problem.name in ("constant", "near_copies")

@@ -281,7 +281,8 @@ class GANomalyDetector(BaseGANDetector):
         n_samples : int or None, default=None
             Number of training rows, from which follows the number of steps of the
             published 15 epochs. None leaves ``max_steps="auto"``, which is far
-            shorter.
+            shorter. Below 200 steps, as with fewer than 854 rows, the fit warns: the
+            score of such networks can even be lower for anomalies.
         **overrides
             Parameters that should differ from the published ones.
 

@@ -94,6 +94,12 @@ class InferenceMixin(DecisionMixin):
         ndarray of shape (n_samples,)
             The score of a row depends on that row alone, not on the others or their
             order. Rows above ``threshold_`` are anomalies.
+
+        Warns
+        -----
+        UserWarning
+            If nearly all rows lie far outside of ``value_range_``, as in other units
+            than the training rows. Scores are not changed by that.
         """
         check_is_fitted(self)
         if part is not None and part not in self._part_names:

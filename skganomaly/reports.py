@@ -5,7 +5,7 @@ in its ``problems``, each a :class:`Finding` with a name, what was seen and what
 """
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 
 __all__ = ["Finding", "TrainingReport"]
 
@@ -39,7 +39,7 @@ class Finding:
         return f"{self.seen} {self.remedy}"
 
 
-@dataclass
+@dataclass(kw_only=True)
 class TrainingReport:
     """How a training went: plain numbers, and what they mean.
 
@@ -68,7 +68,7 @@ class TrainingReport:
         ``diversity``. Ideally 0.
     judged : bool, default=True
         Whether the training was long enough to say that it failed.
-    still_falling : list of str, default=[]
+    still_falling : list of str
         Losses of the reconstruction that fell by more than a tenth over the last
         quarter of the training.
     memorised : float or None, default=None
@@ -80,9 +80,9 @@ class TrainingReport:
         would be. None if this was not looked at.
     dead_columns : int, default=0
         Columns, or pixels, that have one value in all training rows.
-    restarts : list of dict, default=[]
+    restarts : list of dict
         Trainings or discriminators that were given up: "after_steps" and "reason".
-    problems : list of Finding, default=[]
+    problems : list of Finding
         What went wrong; each of them was also warned of. Empty if all went well. Their
         names:
 
@@ -95,7 +95,7 @@ class TrainingReport:
           to hold some out, so the promise on false alarms is withdrawn;
         - "near_copies": rows that are not independent;
         - "constant": all rows are equal.
-    notes : list of Finding, default=[]
+    notes : list of Finding
         What is good to know and no reason to warn: "not_judged", "still_falling",
         "dead_columns".
 
@@ -120,13 +120,13 @@ class TrainingReport:
     error: list[float]
     distance: list[float] | None = None
     judged: bool = True
-    still_falling: list[str] = field(default_factory=list)
+    still_falling: list[str]
     memorised: float | None = None
     near_copies: float | None = None
     dead_columns: int = 0
-    restarts: list[dict] = field(default_factory=list)
-    problems: list[Finding] = field(default_factory=list)
-    notes: list[Finding] = field(default_factory=list)
+    restarts: list[dict]
+    problems: list[Finding]
+    notes: list[Finding]
 
     def __repr__(self):
         """Return one short line for each field, and the findings below."""

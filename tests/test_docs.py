@@ -17,6 +17,7 @@ from skganomaly import (
     datasets,
     model_selection,
     plotting,
+    reports,
     thresholds,
     timeseries,
 )
@@ -63,6 +64,7 @@ PUBLIC = {
         "pseudo_anomaly_roc_auc",
         "recall_at_false_alarm_rate",
     ],
+    reports: ["Finding", "TrainingReport"],
     timeseries: ["SlidingWindow", "TimeSeriesDetector", "event_scores"],
     benchmark: [
         "Detector",

@@ -491,11 +491,13 @@ def test_wild_learning_rate_is_finite_or_an_error(small, table):
     for rate in (10, 1e3, 1e6, 1e10):
         detector = small(max_steps=30, learning_rate=rate)
         try:
-            with pytest.warns(ConvergenceWarning, match="Training diverged"):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
                 detector.fit(table)
         except FloatingPointError:
             _assert_unfitted(detector, table)
         else:
+            assert "diverged" in str(caught[0].message)
             assert np.isfinite(detector.score_samples(table)).all()
 
 

@@ -29,9 +29,7 @@ train, new_zeros = zeros[:120], zeros[120:]
 
 detector = AnoGANDetector(search="gradient", random_state=0).fit(images[train])
 report = detector.training_report_
-print(
-    f"diversity of the samples: {report['diversity']}, problems: {report['problems']}"
-)
+print(f"diversity of the samples: {report.diversity}, problems: {report.problems}")
 
 # %%
 # Search for zeros and for other digits

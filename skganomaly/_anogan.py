@@ -9,7 +9,7 @@ from ._base import BaseGANDetector
 from ._callbacks import copy_to_fit
 from ._compat import Interval, StrOptions
 from ._docstrings import share_docs
-from ._health import certainty, generator_failure
+from ._health import certainty, generator_failure, not_judged, too_short
 from ._latent_search import CandidateCodes, LatentSearch
 from ._local_score import LocalScore
 from ._losses import (
@@ -169,7 +169,8 @@ class AnoGANDetector(BaseGANDetector):
         (the non-saturating loss of the first GANs). "auto" is "wgan-gp".
     n_critic : int, default=1
         Steps of the critic for each step of the generator. Both are trained on
-        ``max_steps`` batches, the generator on every ``n_critic``-th of them.
+        ``max_steps`` batches, the generator on every ``n_critic``-th of them, so it
+        must be at most ``max_steps``.
     gradient_penalty : float or "auto", default="auto"
         Weight of the penalty on the critic's slope: with "wgan-gp" for slopes other
         than 1 between real and generated rows, with "logistic" half of it for slopes
@@ -238,7 +239,8 @@ class AnoGANDetector(BaseGANDetector):
         "auto" is "local".
     max_restarts : int, default=2
         How often to start again, from another seed, when the generator has collapsed
-        or lost the data. It is not judged before 200 steps.
+        or lost the data. It is not before 200 steps, when it may only have been too
+        short.
     {{score_parameters}}
     max_steps : int or "auto", default="auto"
         Batches that generator and critic are trained on. "auto" is 600 for plain rows
@@ -276,7 +278,7 @@ class AnoGANDetector(BaseGANDetector):
     >>> import numpy as np
     >>> from skganomaly import AnoGANDetector
     >>> rng = np.random.default_rng(0)
-    >>> detector = AnoGANDetector(max_steps=50, random_state=0)
+    >>> detector = AnoGANDetector(n_members=1, max_steps=300, random_state=0)
     >>> detector.fit(rng.normal(size=(200, 3))).predict([[0, 0, 0], [9, -9, 9]])
     array([ 1, -1])
     """
@@ -457,7 +459,7 @@ class AnoGANDetector(BaseGANDetector):
             Number of training rows, from which follow the steps of the published 20
             epochs of "anogan", and of the 7 epochs and 50,000 encoder steps of the
             authors' code of "f-anogan". None leaves them at "auto", which is far
-            shorter.
+            shorter. With few rows these are too few steps; the fit then warns.
         **overrides
             Parameters that should differ from the published ones.
 
@@ -604,6 +606,14 @@ class AnoGANDetector(BaseGANDetector):
                 f"{self.n_candidates!r}, of which the starts are chosen. Raise the "
                 "second or lower the first."
             )
+        max_steps = self._auto("max_steps")
+        if self.n_critic > max_steps:
+            raise ValueError(
+                f"n_critic={self.n_critic!r} trains the generator on every "
+                f"{self.n_critic}-th batch, and max_steps={max_steps} ends before the "
+                "first of them, so it would never be trained. Raise max_steps to many "
+                "times n_critic, or lower n_critic."
+            )
         # Scores must not change with a parameter that is set after fitting.
         self._options = {
             "search": self.search,
@@ -663,7 +673,8 @@ class AnoGANDetector(BaseGANDetector):
             spent = len(restarts) == self.max_restarts
             if self._failure is None or interrupted or spent:
                 break
-            restarts.append({"after_steps": self.n_iter_, "reason": self._failure})
+            reason = str(self._failure)
+            restarts.append({"after_steps": self.n_iter_, "reason": reason})
         self._restarts = restarts
         return callbacks
 
@@ -683,14 +694,31 @@ class AnoGANDetector(BaseGANDetector):
             samples = self._decode(self.net_.networks, codes).cpu()
         return compare_samples(samples, data)
 
-    def _problems(self, report):
+    def _problems(self, report, record):
         # Of samples, where the record has that of the nearest rows to the references.
-        report |= self._samples
-        problems = [self._failure]
+        report.diversity = self._samples["diversity"]
+        report.distance = self._samples["distance"]
+        problems = [*super()._problems(report, record), self._failure]
+        n_steps = self.net_.n_steps_
+        report.judged = n_steps >= _MIN_STEPS
+        if not report.judged:
+            short = too_short(n_steps, _MIN_STEPS, **self._samples)
+            problems.append(short)
+            if short is None:
+                report.notes.append(not_judged(n_steps, _MIN_STEPS))
         if self._auto("loss") == "logistic":
-            problems.append(certainty(report["losses"]))
+            problems.append(certainty(report.losses))
         del self._samples, self._failure
-        return list(filter(None, problems))
+        return problems
+
+    def _n_scored_steps(self):
+        # The generator never sees a row, the encoder does.
+        return self.n_iter_ - self.net_.n_steps_
+
+    def _chosen_steps(self):
+        if self.search != "encoder":
+            return 0
+        return None if self.encoder_steps == "auto" else self.encoder_steps
 
     def _train_encoder(self, X, groups, generator, callbacks):
         networks = self.net_.networks

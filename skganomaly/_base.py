@@ -32,18 +32,28 @@ from ._data import (
 from ._decisions import forget
 from ._fit_tasks import FitTasks
 from ._groups import group_rows, one_score_a_group, twins
-from ._health import HealthRecord
+from ._health import (
+    HealthRecord,
+    constant_rows,
+    dead_columns,
+    divergence,
+    falling_losses,
+    still_falling,
+)
 from ._inference import InferenceMixin
 from ._local_score import LocalScore
+from ._memorisation import held_out_by_itself, not_held_out
 from ._near_copies import find_near_copies
 from ._process import own_settings
 from ._running import TrainingMixin
 from ._scoring import JointScore, PartScore, part_magnitudes
 from ._training import AdversarialNet, mean_losses
 from ._validation import validate_rows
+from ._value_range import column_range, group_range
 from ._version import __version__
 from ._whitening import CodeDistribution
 from .architectures import MLP, ConvNet
+from .reports import TrainingReport
 from .thresholds import QuantileThreshold, _fit_threshold
 
 __all__ = ["BaseGANDetector"]
@@ -87,6 +97,7 @@ class BaseGANDetector(
         "_restarts",
         "_samples",
         "_failure",
+        "_not_held_out",
     )
 
     # How many trainings a fit has; None if that is not known beforehand.
@@ -292,7 +303,8 @@ class BaseGANDetector(
         ValueError
             If ``X`` has missing or infinite values, fewer than two rows, or a shape
             that contradicts ``input_shape``; if ``groups`` does not fit ``X`` or has
-            only one; if there are too few rows for the threshold rule.
+            only one; if there are too few rows for the threshold rule, or if parameters
+            contradict each other.
         FloatingPointError
             If training diverged. The detector is then left unfitted.
         KeyboardInterrupt
@@ -304,10 +316,12 @@ class BaseGANDetector(
         ConvergenceWarning
             If Ctrl-C met the training of a fit that is a statement of its own at a
             prompt or in a notebook, so that nothing goes on by itself. The detector is
-            then fitted on the steps that were done.
+            then fitted on the steps that were done. Also if the training went wrong;
+            what was seen is in the ``problems`` of ``training_report_``.
         UserWarning
-            If rows are nearer to each other than independent ones are, so that more
-            new rows will be flagged than promised; pass ``groups`` then.
+            If the rows themselves are a problem: if all of them are equal, or if they
+            are nearer to each other than independent ones are, so that more new rows
+            will be flagged than promised; pass ``groups`` then.
         """
         forget(self, self._private_state)
         try:
@@ -323,9 +337,11 @@ class BaseGANDetector(
         X = self._validate(X, reset=True)
         self.device_ = resolve_device(self.device)
         self._resolve_architecture()
+        self._check_promise()
         generator = torch.Generator().manual_seed(draw_seed(self.random_state))
 
         groups = group_rows(X, named, one_unit=self._kind == "maps")
+        self._not_held_out = None
         seen, held_out = self._hold_out(groups, generator)
         X_train, X_held_out = X, None
         if len(held_out):
@@ -340,8 +356,12 @@ class BaseGANDetector(
             n_trainings=self._n_trainings,
             snapshot=partial(self._snapshot, X, X_train, seen, X_held_out, held_out),
         )
+        columns = column_range(X_train)
+        self.value_range_ = group_range(columns, self.input_shape_)
         self._train(X_train, seen, generator)
-        self._report(*self._fit_scores(X_train, seen, X_held_out, held_out, generator))
+        record = self._fit_scores(X_train, seen, X_held_out, held_out, generator)
+        n_dead = int((columns[0] == columns[1]).sum())
+        self._report(record, seen.n_groups, n_dead)
         self._fit_threshold(X)
         self._tasks.end()
         del self._tasks
@@ -387,23 +407,42 @@ class BaseGANDetector(
     def _named_architecture(self, name):
         return _ARCHITECTURES[name][self._kind]()
 
+    def _fraction_by_itself(self, n_groups):
+        """Share of the rows to hold out although nobody asked for it."""
+        steps = self._chosen_steps()
+        # contamination is about the training rows, which may be known by heart.
+        if steps is None or self.contamination != "auto":
+            return 0.0
+        n_passes = steps * min(self.batch_size, n_groups) / n_groups
+        fraction = held_out_by_itself(
+            n_passes,
+            n_groups,
+            kind=self._kind,
+            score_type=self._auto("score_type"),
+            rate=self.false_alarm_rate,
+        )
+        if fraction is None:
+            self._not_held_out = not_held_out(n_passes, n_groups)
+        return fraction or 0.0
+
     def _hold_out(self, groups, generator):
         """Positions of training rows and of held-out rows, of which there may be none.
 
         They increase, so that rows of a memory map are read in one sweep.
         """
         self.n_held_out_ = 0
-        if not self.validation_fraction:
+        fraction = self.validation_fraction or self._fraction_by_itself(groups.n_groups)
+        if not fraction:
             self._check_held_out(self.threshold)
             return np.arange(len(groups)), np.empty(0, dtype=int)
         n_groups = groups.n_groups
-        n_held_out = max(1, round(self.validation_fraction * n_groups))
+        n_held_out = max(1, round(fraction * n_groups))
         if n_groups - n_held_out < 2:
             kind = "rows" if n_groups == len(groups) else "groups of rows"
             raise ValueError(
-                f"validation_fraction={self.validation_fraction:g} of {n_groups} "
-                f"{kind} leaves {n_groups - n_held_out} for training, and at least 2 "
-                "are needed. Lower it or pass more rows."
+                f"validation_fraction={fraction:g} of {n_groups} {kind} leaves "
+                f"{n_groups - n_held_out} for training, and at least 2 are needed. "
+                "Lower it or pass more rows."
             )
         order = torch.randperm(n_groups, generator=generator).numpy()
         new = np.zeros(n_groups, dtype=bool)
@@ -431,8 +470,7 @@ class BaseGANDetector(
     def _fit_scores(self, X_train, seen, X_held_out, held_out, generator):
         """Fit the scores on reference rows, then score rows new to them.
 
-        Returns what was seen of the networks on the way, and of rows that belong
-        together.
+        Returns what was seen of the networks, and of the rows, on the way.
         """
         chosen = self._choose_references(seen, generator)
         X = X_train if len(chosen) == len(X_train) else X_train[chosen]
@@ -458,7 +496,8 @@ class BaseGANDetector(
         if not all(torch.isfinite(m).all() for m in magnitudes.values()):
             raise FloatingPointError(
                 "Training diverged: the trained networks give values that are not "
-                f"finite. Lower learning_rate, which is {self.learning_rate!r}."
+                f"finite. Lower learning_rate, which is "
+                f"{self._auto('learning_rate')!r}."
             )
         for name, magnitude in magnitudes.items():
             self._scores[name].fit_magnitudes(magnitude)
@@ -466,24 +505,24 @@ class BaseGANDetector(
         score.fit(parts, groups)
         self._scores["codes"].fit(*record.code_moments())
         self._references = self._index(X_train, seen.labels, kept)
+        _, values = np.unique(np.concatenate(keys), return_inverse=True)
+        found = score.reference_scores(parts, groups, torch.from_numpy(values))
+        self._scores.to(self.device_)
+        if found is None:
+            own = np.stack([labels, twins(values, labels)], axis=1)
+            found = self._score_chunks(chunks, own), np.arange(len(chosen))
+        scores, rows = map(np.asarray, found)
+        units = labels[rows]
+        n_rows = np.bincount(seen.originals, minlength=len(seen))[chosen][rows]
         if X_held_out is not None:
-            self._scores.to(self.device_)
-            scores, rows = self._anomaly_scores(X_held_out), np.arange(len(held_out))
+            trained, scores = scores, self._anomaly_scores(X_held_out)
+            record.compare(trained, scores)
             units, n_rows = held_out.labels, np.ones(len(held_out), dtype=int)
-        else:
-            _, values = np.unique(np.concatenate(keys), return_inverse=True)
-            found = score.reference_scores(parts, groups, torch.from_numpy(values))
-            self._scores.to(self.device_)
-            if found is None:
-                own = np.stack([labels, twins(values, labels)], axis=1)
-                found = self._score_chunks(chunks, own), np.arange(len(chosen))
-            scores, rows = map(np.asarray, found)
-            units = labels
-            n_rows = np.bincount(seen.originals, minlength=len(seen))[chosen]
         self.reference_scores_ = one_score_a_group(
-            scores, n_rows[rows], len(np.unique(units[rows]))
+            scores, n_rows, len(np.unique(units))
         )
-        return record, find_near_copies(torch.cat(vectors), labels)
+        record.near_copies = find_near_copies(torch.cat(vectors), labels)
+        return record
 
     def _choose_references(self, groups, generator):
         """Positions of the rows that scores are relative to, copies left out."""
@@ -532,27 +571,53 @@ class BaseGANDetector(
             scores.append(values[:n_rows].cpu().numpy())
         return np.concatenate(scores)
 
-    def _report(self, record, near_copies):
+    def _report(self, record, n_rows, n_dead):
         """Say how the training went, and warn of what went wrong."""
-        self.training_report_ = {
-            "losses": mean_losses(self.history_, self._loss_names),
+        passes = self._n_scored_steps() * min(self.batch_size, n_rows) / n_rows
+        found = record.near_copies
+        self.training_report_ = report = TrainingReport(
+            losses=mean_losses(self.history_, self._loss_names),
+            n_steps=self.n_iter_,
+            n_passes=round(passes, 2),
             **record.report(),
-            "restarts": self._restarts,
-        }
-        del self._restarts, self._loss_names
-        problems = self._problems(self.training_report_)
-        self.training_report_["near_copies"] = 0.0
-        for problem in problems:
-            warnings.warn(problem, ConvergenceWarning, stacklevel=5)
-        if near_copies is not None:
-            self.training_report_["near_copies"] = near_copies.share
-            problems.append(near_copies.problem)
-            warnings.warn(near_copies.problem, UserWarning, stacklevel=5)
-        self.training_report_["problems"] = problems
+            still_falling=falling_losses(self.history_),
+            memorised=record.memorised,
+            near_copies=0.0 if found is None else found.share,
+            dead_columns=n_dead,
+            restarts=self._restarts,
+            problems=[],
+            notes=[],
+        )
+        report.problems = list(filter(None, self._problems(report, record)))
+        # The steps of "auto" end early on purpose.
+        if report.still_falling and self._chosen_steps() is not None:
+            report.notes.append(still_falling(report.still_falling))
+        # Pixels at an image's rim are often dead.
+        if 0 < n_dead < self.n_features_in_ and self._kind == "rows":
+            report.notes.append(dead_columns(n_dead, self.n_features_in_))
+        for problem in report.problems:
+            about_data = problem.name in ("constant", "near_copies")
+            category = UserWarning if about_data else ConvergenceWarning
+            warnings.warn(str(problem), category, stacklevel=5)
+        del self._restarts, self._not_held_out, self._loss_names
 
-    def _problems(self, report):
-        """What went wrong with the training, in words."""
-        return []
+    def _problems(self, report, record):
+        """What went wrong with the training; None is nothing."""
+        return [
+            divergence(report.error, self._auto("learning_rate")),
+            constant_rows() if report.dead_columns == self.n_features_in_ else None,
+            record.near_copies.finding if record.near_copies else None,
+            record.memorisation(),
+            self._not_held_out,
+        ]
+
+    def _n_scored_steps(self):
+        """Steps of the networks that rows go through, which can memorise them."""
+        return self.n_iter_
+
+    def _chosen_steps(self):
+        """The same as the user chose it before the fit, or None for "auto"."""
+        return None if self.max_steps == "auto" else self.max_steps
 
     def _new_scores(self):
         """The unfitted score and, for each part, its score alone."""
@@ -570,23 +635,32 @@ class BaseGANDetector(
             return JointScore(self._part_names)
         return PartScore(self.score_type_)
 
+    def _check_promise(self):
+        """Refuse two promises at a time, before anything is trained."""
+        by_rule = not (isinstance(self.threshold, str) and self.threshold == "auto")
+        if self.contamination != "auto" and by_rule:
+            raise ValueError(
+                f"contamination={self.contamination!r} flags that share of the "
+                f"training rows, and threshold={self.threshold!r} finds the cut in "
+                "another way. Leave one of them at 'auto'; after the fit, "
+                "set_threshold takes any rule."
+            )
+
     def _fit_threshold(self, X):
-        rate, scores = self.false_alarm_rate, self.reference_scores_
-        threshold = self.threshold
-        if self.contamination != "auto":
-            if isinstance(threshold, str) and threshold == "conformal":
-                raise ValueError(
-                    f"contamination={self.contamination!r} flags that share of the "
-                    "training rows, and threshold='conformal' promises something "
-                    "about new ones. Leave one of them at 'auto'."
-                )
+        # What set_threshold goes back to, whatever is set in the meantime.
+        self._rate_, self._contamination_rule_ = self.false_alarm_rate, None
+        if self.contamination == "auto":
+            rule = _fit_threshold(
+                self.threshold, self.reference_scores_, rate=self.false_alarm_rate
+            )
+        else:
             # A promise about the training rows themselves, so it is their own scores
             # that count.
-            rate, scores = self.contamination, self._anomaly_scores(X)
-            if isinstance(threshold, str) and threshold == "auto":
-                threshold = QuantileThreshold(rate=rate, method="linear")
-        self.threshold_rule_ = _fit_threshold(threshold, scores, rate=rate)
-        self.offset_ = -float(self.threshold_rule_.threshold_)
+            rule = QuantileThreshold(rate=self.contamination, method="linear")
+            rule.fit(self._anomaly_scores(X))
+            self._contamination_rule_ = rule
+        self.threshold_rule_ = rule
+        self.offset_ = -float(rule.threshold_)
 
     # State.
 

@@ -8,6 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OutlierMixin
 from typing_extensions import Self
 
+from .reports import TrainingReport
+
 __all__ = ["BaseGANDetector"]
 
 _Scores: TypeAlias = NDArray[np.float64]
@@ -30,7 +32,8 @@ class BaseGANDetector(OutlierMixin, BaseEstimator, metaclass=ABCMeta):
     score_type_: str
     history_: list[dict[str, Any]]
     n_iter_: int
-    training_report_: dict[str, Any]
+    training_report_: TrainingReport
+    value_range_: NDArray[np.float64]
     input_shape_: tuple[int, ...]
     latent_dim_: int
     n_members_: int

@@ -47,8 +47,9 @@ _SHARED = {
         for GANomaly) and ``latent_dim`` otherwise.
     contamination : "auto" or float in (0, 0.5], default="auto"
         A number is the share of the *training* rows that are anomalies: that share of
-        them is flagged, less where scores tie. "auto" believes the training rows to
-        be normal and keeps ``false_alarm_rate`` instead.
+        them is flagged, less where scores tie; ``threshold`` must then be "auto".
+        "auto" believes the training rows to be normal and keeps ``false_alarm_rate``
+        instead.
     false_alarm_rate : float in (0, 1), default=0.05
         Share of *unseen normal* rows that the threshold may flag. It is estimated
         from reference scores that training rows would have got if they were new, or
@@ -68,7 +69,11 @@ _SHARED = {
           :mod:`skganomaly.thresholds`, or a thresholder of PyThresh.
     validation_fraction : float in [0, 1), default=0.0
         Share of the training rows, or of their groups, held out of training, to set
-        the threshold with.
+        the threshold with. 0 is none, unless the steps were set to so many passes over
+        the rows that the networks may know them by heart (``max_steps``, for AnoGAN
+        ``encoder_steps``: more than 80 passes over plain rows with the score "local",
+        more than 25 with any other score): then it is a fifth, or a warning that the
+        rows are too few.
 """,
     "step_parameters": """
     max_steps : int or "auto", default="auto"
@@ -127,15 +132,12 @@ _SHARED = {
         steps.
     n_iter_ : int
         Optimiser steps taken.
-    training_report_ : dict
-        How the training went, in plain numbers: "losses", of each the mean
-        over its last 25 steps or so;
-        "diversity", for each member the variance of what its generator makes as a
-        share of that of the training rows (AnoGAN: how far apart its samples are, and,
-        as "distance", how far from the data); "latent_usage", the share of the latent
-        directions that codes vary in; "unreachable", the share of training rows whose
-        squared residual is above half of the variance; "restarts", with a reason
-        each; and "problems", a list of words, empty if all went well.
+    training_report_ : :class:`~skganomaly.reports.TrainingReport`
+        How the training went: losses and other figures, and ``problems``, a list of
+        named findings, empty if all went well.
+    value_range_ : ndarray of shape (2, n_features) or (2, n_channels)
+        Smallest and largest value of each column, of images and windows each channel,
+        in the training rows. Scoring warns of rows in other units.
     input_shape_ : tuple of int
         Shape of one row as the networks see it.
     latent_dim_, n_members_ : int

@@ -10,7 +10,7 @@ from ._base import BaseGANDetector
 from ._compat import Interval, StrOptions
 from ._data import TensorBatches
 from ._docstrings import share_docs
-from ._health import certainty
+from ._health import certainty, too_short
 from ._losses import (
     absolute_error,
     discriminator_cross_entropy,
@@ -20,6 +20,9 @@ from ._losses import (
 from ._training import DiscriminatorRestart
 
 __all__ = ["GANomalyDetector"]
+
+# Steps that the published networks need to learn anything.
+_ENOUGH_STEPS = 200
 
 
 class EncoderDecoderEncoder(nn.Module):
@@ -280,7 +283,8 @@ class GANomalyDetector(BaseGANDetector):
         n_samples : int or None, default=None
             Number of training rows, from which follows the number of steps of the
             published 15 epochs. None leaves ``max_steps="auto"``, which is far
-            shorter.
+            shorter. Below 200 steps, as with fewer than 854 rows, the fit warns: the
+            score of such networks can even be lower for anomalies.
         **overrides
             Parameters that should differ from the published ones.
 
@@ -337,12 +341,22 @@ class GANomalyDetector(BaseGANDetector):
             torch.Generator().manual_seed(generator.initial_seed() + 1)
         )
         draw = partial(build, "discriminator")
-        interval = TensorBatches.steps_per_pass(n_rows, self.batch_size)
-        return [DiscriminatorRestart(draw, certainty, self.max_restarts, interval)]
 
-    def _problems(self, report):
-        problem = certainty(report["losses"])
-        return [] if problem is None else [problem]
+        def reason(losses):
+            finding = certainty(losses)
+            return None if finding is None else str(finding)
+
+        interval = TensorBatches.steps_per_pass(n_rows, self.batch_size)
+        return [DiscriminatorRestart(draw, reason, self.max_restarts, interval)]
+
+    def _problems(self, report, record):
+        problems = [*super()._problems(report, record), certainty(report.losses)]
+        if self.architecture == "published":
+            # Large networks whose codes say nothing at first; the published score,
+            # their distance, can then be lower for anomalies.
+            report.judged = self.n_iter_ >= _ENOUGH_STEPS
+            problems.append(too_short(self.n_iter_, _ENOUGH_STEPS))
+        return problems
 
     def _score_parts(self, networks, x, names):
         generator = networks["generator"]

@@ -2,10 +2,20 @@
 
 import torch
 
+from ._memorisation import memorisation, memorised_probability
+from .reports import Finding
+
 __all__ = [
     "HealthRecord",
     "certainty",
+    "constant_rows",
+    "dead_columns",
+    "divergence",
+    "falling_losses",
     "generator_failure",
+    "not_judged",
+    "still_falling",
+    "too_short",
 ]
 
 # Samples closer to each other than this share of the distance between rows have
@@ -18,6 +28,12 @@ _NEVER_WRONG = 1e-3
 # A row is out of reach where its squared residual is above this share of the variance.
 _OUT_OF_REACH = 0.5
 
+# A residual with so many times the mean square of the rows has exploded. One of a
+# network that makes nothing of its input has once that.
+_EXPLODED = 3.0
+# A loss is still falling if it lost this share over the last quarter of the epochs.
+_STILL_FALLING = 0.1
+
 
 class HealthRecord:
     """Collects, chunk by chunk, what the report on a training is made of."""
@@ -26,6 +42,27 @@ class HealthRecord:
         self._chunks = []
         self._codes = None
         self._origins = None
+        self._compared = None
+        # What :func:`find_near_copies` found, or None.
+        self.near_copies = None
+        # Whether held-out rows score higher; None if there are none.
+        self.memorised = None
+
+    def compare(self, trained, held_out):
+        """Take in scores of training rows that left themselves out, and of others.
+
+        Parameters
+        ----------
+        trained, held_out : array-like of shape (n_rows,)
+        """
+        self.memorised = round(memorised_probability(trained, held_out), 4)
+        self._compared = len(trained), len(held_out)
+
+    def memorisation(self):
+        """The finding of :func:`memorisation` on what was compared, or None."""
+        if self.memorised is None:
+            return None
+        return memorisation(self.memorised, *self._compared)
 
     def update(self, rows, residuals, codes):
         """Take in some reference rows.
@@ -80,8 +117,15 @@ class HealthRecord:
         """Total variance of the rows."""
         return float(_total_variance(*self._codes[:2], self._n_rows))
 
+    @property
+    def _mean_square(self):
+        """Mean squared length of the rows, which are summed from an origin."""
+        origin, sums = self._origins[0], self._codes[0]
+        shift = 2 * (sums @ origin) / self._n_rows + origin @ origin
+        return float(self._codes[1] / self._n_rows + shift)
+
     def report(self):
-        """Return diversity and latent usage of each member, and what is out of reach.
+        """Return diversity, latent usage and error of each member, and the unreachable.
 
         Returns
         -------
@@ -99,36 +143,85 @@ class HealthRecord:
             ),
             "latent_usage": [round(value, 4) for value in used.tolist()],
             "unreachable": round(float(out_of_reach.double().mean()), 4),
+            "error": _shares(errors.mean(1), self._mean_square),
         }
 
 
 def generator_failure(diversity, distance):
-    """Words for generators whose samples are unlike the data, or None.
+    """A finding on generators whose samples are unlike the data, or None.
 
     Parameters
     ----------
     diversity, distance : list of float
         See :func:`compare_samples`.
     """
+    figures = _unlike(diversity, distance)
+    if figures is None:
+        return None
+    return Finding(
+        "collapsed",
+        "What the generator makes is unlike the training rows: its diversity and "
+        f"distance, ideally 1 and 0, are {figures}.",
+        "Train for longer with max_steps, lower learning_rate, or pass more rows.",
+    )
+
+
+def too_short(n_steps, enough, diversity=None, distance=None):
+    """A finding on a training that could not work, or None.
+
+    Parameters
+    ----------
+    n_steps, enough : int
+        Steps that were taken, and from which on such a training can be judged.
+    diversity, distance : list of float or None, default=None
+        See :func:`compare_samples`; if given, these have to be bad, too.
+    """
+    if n_steps >= enough:
+        return None
+    figures = ""
+    if diversity is not None:
+        unlike = _unlike(diversity, distance)
+        if unlike is None:
+            return None
+        figures = (
+            f", and what the generator makes is unlike the training rows: its "
+            f"diversity and distance, ideally 1 and 0, are {unlike}"
+        )
+    return Finding(
+        "too_short",
+        f"These networks were trained for {n_steps} steps, too few to have learned "
+        f"anything{figures}.",
+        f"Pass max_steps={enough} or more.",
+    )
+
+
+def not_judged(n_steps, enough):
+    """A note on a generator that was trained for too few steps to be judged."""
+    return Finding(
+        "not_judged",
+        f"The generator was trained for {n_steps} steps, too few to tell whether it "
+        "has collapsed.",
+        f"Pass max_steps={enough} or more.",
+    )
+
+
+def _unlike(diversity, distance):
+    """The figures of the members whose samples are unlike the data, or None."""
     failed = [
         k
         for k, (spread, apart) in enumerate(zip(diversity, distance, strict=True))
+        # Not so for NaN either.
         if not (_DIVERSITY[0] <= spread <= _DIVERSITY[1] and apart <= _DISTANCE)
     ]
     if not failed:
         return None
-    figures = ", ".join(
+    return ", ".join(
         f"{diversity[k]:.2g} and {distance[k]:.2g} for member {k}" for k in failed
-    )
-    return (
-        "What the generator makes is unlike the training rows: its diversity and "
-        f"distance, ideally 1 and 0, are {figures}. Train for longer with max_steps, "
-        "lower learning_rate, or pass more rows."
     )
 
 
 def certainty(losses):
-    """Words for a discriminator whose cross-entropy is next to nothing, or None.
+    """A finding on a discriminator whose cross-entropy is next to nothing, or None.
 
     Parameters
     ----------
@@ -138,10 +231,89 @@ def certainty(losses):
     loss = losses.get("discriminator", 1.0)
     if loss >= _NEVER_WRONG:
         return None
-    return (
+    return Finding(
+        "one_sided",
         f"The discriminator is never wrong (its loss is {loss:.2g}), so the generator "
-        "learns nothing from it. Lower its step size with "
-        'net_params={"optimizer_d__lr": 1e-4}, or make it smaller.'
+        "learns nothing from it.",
+        'Lower its step size with net_params={"optimizer_d__lr": 1e-4}, or make it '
+        "smaller.",
+    )
+
+
+def divergence(error, learning_rate):
+    """A finding on networks whose residuals have exploded, or None.
+
+    Parameters
+    ----------
+    error : list of float
+        For each member the mean squared residual over the mean square of the rows.
+    learning_rate : float
+    """
+    if all(share <= _EXPLODED for share in error):
+        return None
+    return Finding(
+        "diverged",
+        f"Training diverged: the mean squared residual is {max(error):.2g} times the "
+        "mean square of the rows, and once that for networks that have learned "
+        "nothing.",
+        f"Lower learning_rate, which is {learning_rate:g}.",
+    )
+
+
+def falling_losses(history):
+    """Names of the reconstruction's losses that had not come to rest.
+
+    Parameters
+    ----------
+    history : list of dict
+        Epochs, in order.
+
+    Returns
+    -------
+    list of str
+        Empty where there are too few epochs to say.
+    """
+    falling = []
+    names = {name for epoch in history for name in epoch if "reconstruction" in name}
+    for name in sorted(names):
+        values = [epoch[name] for epoch in history if name in epoch]
+        quarter = len(values) // 4
+        if not quarter:
+            continue
+        before = sum(values[-2 * quarter : -quarter]) / quarter
+        last = sum(values[-quarter:]) / quarter
+        if last < (1 - _STILL_FALLING) * before:
+            falling.append(name)
+    return falling
+
+
+def still_falling(names):
+    """A note on losses that had not come to rest."""
+    return Finding(
+        "still_falling",
+        f"At the end of the training {' and '.join(names)} still fell by more than "
+        f"{_STILL_FALLING:.0%} over its last quarter.",
+        "More steps make reconstructions sharper; whether they make the ranking better "
+        "only labelled rows can tell.",
+    )
+
+
+def constant_rows():
+    """A finding on training rows that are all equal."""
+    return Finding(
+        "constant",
+        "All training rows are equal, so there is nothing to learn, and whatever "
+        "differs is an anomaly.",
+        "Check how X was read and whether it was scaled to nothing.",
+    )
+
+
+def dead_columns(n_dead, n_columns):
+    """A note on columns that have one value only."""
+    return Finding(
+        "dead_columns",
+        f"{n_dead} of {n_columns} columns have one value in all training rows.",
+        "Drop them, unless another value in one of them is what you look for.",
     )
 
 

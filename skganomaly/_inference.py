@@ -1,5 +1,6 @@
 """What a fitted detector can do: score rows, judge them, and look inside."""
 
+import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -13,6 +14,7 @@ from ._data import draw_seed, row_keys
 from ._decisions import DecisionMixin
 from ._local_score import LocalScore
 from ._process import own_settings
+from ._value_range import units_differ
 from .thresholds import p_values
 
 __all__ = ["InferenceMixin"]
@@ -108,6 +110,12 @@ class InferenceMixin(DecisionMixin):
         ndarray of shape (n_samples,)
             The score of a row depends on that row alone, not on the others or their
             order. Rows above ``threshold_`` are anomalies.
+
+        Warns
+        -----
+        UserWarning
+            If nearly all rows lie far outside of ``value_range_``, as in other units
+            than the training rows. Scores are not changed by that.
         """
         check_is_fitted(self)
         if part is not None and part not in self._part_names:
@@ -115,7 +123,12 @@ class InferenceMixin(DecisionMixin):
                 f"part={part!r} is not a part of this score. Use one of "
                 f"{list(self._part_names)}, or None for the score itself."
             )
-        return self._anomaly_scores(self._validate(X, reset=False), part or "score")
+        X = self._validate(X, reset=False)
+        names = getattr(self, "feature_names_in_", None)
+        problem = units_differ(X, self.value_range_, names)
+        if problem is not None:
+            warnings.warn(problem, UserWarning, stacklevel=3)
+        return self._anomaly_scores(X, part or "score")
 
     def score(self, X, y=None):
         """Mean of :meth:`score_samples`, as density estimators of scikit-learn have it.
@@ -165,29 +178,36 @@ class InferenceMixin(DecisionMixin):
         Parameters
         ----------
         threshold : str, float, callable or object, default="auto"
-            As the parameter of the same name.
+            As the parameter of the same name. "auto" without a rate is what it was in
+            the fit: the cut of ``contamination``, if that was a number.
         false_alarm_rate : float or None, default=None
-            Share of unseen normal rows that may be flagged; None keeps the
-            parameter's value.
+            Share of unseen normal rows that may be flagged; None is the parameter's
+            value in the fit.
 
         Returns
         -------
         self : object
-            With new ``threshold_rule_`` and ``offset_``. The constructor's parameters
-            stay as they are, so fitting again restores their threshold.
+            With new ``threshold_rule_`` and ``offset_``, found from
+            ``reference_scores_``. The constructor's parameters stay as they are, so
+            fitting again restores their threshold.
         """
         check_is_fitted(self)
         if not self.n_held_out_:
             self._check_held_out(threshold)
-        return self._cut(threshold, false_alarm_rate)
+        by_default = isinstance(threshold, str) and threshold == "auto"
+        if by_default and false_alarm_rate is None and self._contamination_rule_:
+            self.threshold_rule_ = self._contamination_rule_
+            self.offset_ = -float(self.threshold_rule_.threshold_)
+            return self
+        rate = self._rate_ if false_alarm_rate is None else false_alarm_rate
+        return self._cut(threshold, rate)
 
     def _check_held_out(self, threshold):
         """Refuse a rule that needs held-out rows where there are none."""
         if isinstance(threshold, str) and threshold == "conformal":
             raise ValueError(
                 "threshold='conformal' needs rows that training does not see, and "
-                f"validation_fraction={self.validation_fraction!r}. Fit with "
-                "validation_fraction=0.2, for example."
+                "none are held out. Fit with validation_fraction=0.2, for example."
             )
 
     @own_settings()

@@ -1,9 +1,14 @@
 """Rows that are nearer to each other than independent rows could be."""
 
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import numpy as np
 from sklearn.metrics import euclidean_distances
 
-__all__ = ["NearCopies", "find_near_copies"]
+from .reports import Finding
+
+__all__ = ["NearCopies", "find_near_copies", "near_copies_are_known"]
 
 # Gaps behind so many neighbours are looked at, and held against some further out. Where
 # rows are few, neighbours soon lie where the density is another one.
@@ -26,6 +31,20 @@ _WIDE_GAP = 8.0
 _SHARE = 0.05
 
 
+# Whether somebody takes care of rows that belong together in another way.
+_known = ContextVar("_known", default=False)
+
+
+@contextmanager
+def near_copies_are_known():
+    """Fits inside do not look for near copies, such as windows that overlap."""
+    token = _known.set(True)
+    try:
+        yield
+    finally:
+        _known.reset(token)
+
+
 class NearCopies:
     """What gives rows away that belong together.
 
@@ -42,14 +61,16 @@ class NearCopies:
         self.size = size
 
     @property
-    def problem(self):
-        """What it means for the threshold, and what to do, in words."""
-        return (
+    def finding(self):
+        """What it means for the threshold, and what to do."""
+        return Finding(
+            "near_copies",
             f"Training rows come in groups of about {self.size} that are nearer to "
             "each other than independent rows are (plainly so for "
             f"{self.share:.0%} of the rows), as shots of one part or visits of one "
-            "patient do. More rows of new groups than promised will be flagged. Name "
-            "the groups, fit(X, groups=part_of_each_row), or keep one row of each."
+            "patient do. More rows of new groups than promised will be flagged.",
+            "Name the groups, fit(X, groups=part_of_each_row), or keep one row of "
+            "each.",
         )
 
 
@@ -72,13 +93,16 @@ def find_near_copies(vectors, labels):
     Returns
     -------
     NearCopies or None
-        None if there are none, or if rows or values are too few to tell.
+        None if there are none, if rows or values are too few to tell, or inside of
+        :func:`near_copies_are_known`.
 
     References
     ----------
     .. [1] E. Levina and P. Bickel, "Maximum likelihood estimation of intrinsic
        dimension", NIPS 2004.
     """
+    if _known.get():
+        return None
     vectors = np.asarray(vectors, dtype=np.float64)
     n_values = [len(np.unique(column)) for column in vectors.T]
     vectors = vectors[:, np.asarray(n_values) * _OCCURRENCES > len(vectors)]

@@ -790,6 +790,7 @@ def test_few_rows(small, n_rows, search, table):
 
 
 @one_search_of_a_kind
+@pytest.mark.filterwarnings("ignore:All training rows are equal:UserWarning")
 def test_constant_rows(small, search):
     """Where all rows are the same, nothing divides by zero."""
     X = np.full((40, 3), 7.0)

@@ -25,6 +25,7 @@ from skganomaly import (
     model_selection,
     pipelines,
     plotting,
+    reports,
     thresholds,
     timeseries,
 )
@@ -72,6 +73,7 @@ PUBLIC = {
         "recall_at_false_alarm_rate",
     ],
     pipelines: ["MissingCount", "ThroughPipeline", "through"],
+    reports: ["Finding", "TrainingReport"],
     timeseries: ["SlidingWindow", "TimeSeriesDetector", "event_scores"],
     benchmark: [
         "Detector",

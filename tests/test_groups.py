@@ -195,7 +195,7 @@ def test_groups_that_nobody_named_are_warned_of(cls, small):
     with pytest.warns(UserWarning, match=r"groups of about 6 .* \d+% .*groups="):
         detector = small(cls).fit(SHOTS)
     assert any(
-        "groups of about 6" in str(p) for p in detector.training_report_["problems"]
+        "groups of about 6" in str(p) for p in detector.training_report_.problems
     )
 
 

@@ -3,6 +3,7 @@
 import json
 import pickle
 import warnings
+from dataclasses import asdict
 from itertools import pairwise
 
 import numpy as np
@@ -80,6 +81,8 @@ def test_report(rows_residuals_codes, splits):
     unreachable = ((residuals**2).sum(axis=2) > variance / 2).mean()
     assert 0.2 < unreachable < 0.8
     assert_allclose(report["unreachable"], unreachable, atol=1e-4)
+    error = (residuals**2).mean(axis=(1, 2)) / (rows**2).mean()
+    assert_allclose(report["error"], error, atol=1e-4)
     assert json.loads(json.dumps(report)) == report
 
 
@@ -98,7 +101,9 @@ def test_far_from_the_origin(rows_residuals_codes):
     rows, residuals, codes = rows_residuals_codes
     far = record_of(rows + 1e8, residuals, codes + 1e8, (20,))
     near = record_of(rows, residuals, codes, (20,))
-    assert far.report() == near.report()
+    # The error is relative to the rows' own size.
+    assert far.report() | {"error": None} == near.report() | {"error": None}
+    assert_allclose(far.report()["error"], 0, atol=1e-4)
     assert_allclose(far.code_moments()[0] - 1e8, near.code_moments()[0], atol=1e-6)
     assert_allclose(far.code_moments()[1], near.code_moments()[1], rtol=1e-5, atol=1e-6)
 
@@ -125,7 +130,9 @@ def test_report_of_dead_codes(rows_residuals_codes):
 def test_failure_in_words():
     """Members that are too close together, or too far away, are named."""
     assert generator_failure([0.5, 1.0, 2.0], [0.3, 0.0, -0.01]) is None
-    words = generator_failure([0.9, 0.0123, 1.0, 2.1], [0.0, 0.0, 0.456, 0.0])
+    found = generator_failure([0.9, 0.0123, 1.0, 2.1], [0.0, 0.0, 0.456, 0.0])
+    assert found.name == "collapsed"
+    words = str(found)
     for figures in ("0.012 and 0 for", "1 and 0.46 for", "2.1 and 0 for"):
         assert figures in words
     assert "member 0" not in words
@@ -139,8 +146,9 @@ def test_certainty_in_words():
     """A cross-entropy of next to nothing is told with a remedy; others are not."""
     assert certainty({"discriminator": 1e-3, "latent": 0.0}) is None
     assert certainty({"reconstruction": 0.0}) is None
-    words = certainty({"discriminator": 4.2e-5})
-    assert "never wrong" in words and "4.2e-05" in words
+    found = certainty({"discriminator": 4.2e-5})
+    words = str(found)
+    assert found.name == "one_sided" and "never wrong" in words and "4.2e-05" in words
     assert "optimizer_d__lr" in words
 
 
@@ -153,24 +161,22 @@ def test_training_report(small, cls, conv, table, images):
     """Plain data about each member, which a copy has as well."""
     detector = small(cls, conv=conv, n_members=3, latent_dim=4)
     report = detector.fit(images if conv else table).training_report_
-    assert json.loads(json.dumps(report)) == report
+    assert json.loads(json.dumps(asdict(report))) == asdict(report)
     assert pickle.loads(pickle.dumps(detector)).training_report_ == report
-    of_samples = {"distance"} if cls is AnoGANDetector else set()
-    assert set(report) == of_samples | {
-        "losses",
-        "diversity",
-        "latent_usage",
-        "unreachable",
-        "restarts",
-        "problems",
-    }
-    assert report["restarts"] == report["problems"] == []
-    assert len(report["diversity"]) == len(report["latent_usage"]) == 3
+    assert (report.distance is None) == (cls is not AnoGANDetector)
+    assert report.restarts == []
+    # Ten steps show in what a GAN makes of random codes, and in nothing else.
+    expected = ["too_short"] if cls is AnoGANDetector else []
+    assert [problem.name for problem in report.problems] == expected
+    assert report.n_steps == detector.n_iter_
+    n_rows = len(images if conv else table)
+    assert_allclose(report.n_passes, 10 * min(64, n_rows) / n_rows, atol=0.01)
+    assert len(report.diversity) == len(report.latent_usage) == 3
     # One of four directions at least, and all four at most.
-    assert all(0.25 <= usage <= 1 for usage in report["latent_usage"])
-    assert 0 <= report["unreachable"] <= 1
+    assert all(0.25 <= usage <= 1 for usage in report.latent_usage)
+    assert 0 <= report.unreachable <= 1
     *_, start, last = detector.history_
-    for name, loss in report["losses"].items():
+    for name, loss in report.losses.items():
         values = [row[name] for row in detector.history_ if name in row]
         assert min(values) <= loss <= max(values)
     assert start["n_steps"] < last["n_steps"]
@@ -179,7 +185,7 @@ def test_training_report(small, cls, conv, table, images):
         AutoencoderDetector: {"reconstruction"},
         GANomalyDetector: {"latent", "discriminator"},
     }[cls]
-    assert names <= set(report["losses"])
+    assert names <= set(report.losses)
 
 
 def test_report_of_reconstructions_is_that_of_the_training_rows(small, table):
@@ -189,12 +195,12 @@ def test_report_of_reconstructions_is_that_of_the_training_rows(small, table):
     scale = detector.scaler_.scale_
     rows, made = table / scale, detector.reconstruct(table) / scale
     variance = rows.var(axis=0).sum()
-    assert_allclose(report["diversity"], [made.var(axis=0).sum() / variance], atol=1e-3)
+    assert_allclose(report.diversity, [made.var(axis=0).sum() / variance], atol=1e-3)
     beyond = ((rows - made) ** 2).sum(axis=1) > variance / 2
-    assert_allclose(report["unreachable"], beyond.mean(), atol=1e-3)
+    assert_allclose(report.unreachable, beyond.mean(), atol=1e-3)
     eigenvalues = np.linalg.eigvalsh(np.cov(detector.encode(table).T))
     usage = eigenvalues.sum() ** 2 / (eigenvalues**2).sum() / len(eigenvalues)
-    assert_allclose(report["latent_usage"], [usage], atol=1e-3)
+    assert_allclose(report.latent_usage, [usage], atol=1e-3)
 
 
 def test_diversity_of_anogan_is_that_of_its_samples(small, table):
@@ -205,7 +211,7 @@ def test_diversity_of_anogan_is_that_of_its_samples(small, table):
     samples = detector.sample(2000, random_state=0) / scale
     rows = table / scale
     expected = pdist(samples).mean() / pdist(rows).mean()
-    assert_allclose(detector.training_report_["diversity"], [expected], rtol=0.15)
+    assert_allclose(detector.training_report_.diversity, [expected], rtol=0.15)
 
 
 # AnoGAN's generator.
@@ -250,14 +256,16 @@ def test_collapsed_generator(max_restarts, table):
         detector.fit(table)
     assert len(caught) == 1
     report = detector.training_report_
-    assert report["diversity"] == [0.0, 0.0]
-    assert report["problems"] == [str(caught[0].message)]
-    assert "member 0" in report["problems"][0] and "member 1" in report["problems"][0]
-    assert len(report["restarts"]) == max_restarts
-    for restart in report["restarts"]:
+    assert report.diversity == [0.0, 0.0]
+    assert [str(p) for p in report.problems] == [str(caught[0].message)]
+    assert [p.name for p in report.problems] == ["collapsed"]
+    words = report.problems[0].seen
+    assert "member 0" in words and "member 1" in words
+    assert len(report.restarts) == max_restarts
+    for restart in report.restarts:
         assert restart["after_steps"] == ENOUGH
         assert "unlike the training rows" in restart["reason"]
-    assert json.loads(json.dumps(report)) == report
+    assert json.loads(json.dumps(asdict(report))) == asdict(report)
     # The record is of the last training alone.
     assert detector.n_iter_ == ENOUGH == detector.history_[-1]["n_steps"]
     assert np.isfinite(detector.score_samples(table)).all()
@@ -274,10 +282,15 @@ def test_warning_of_a_collapse_can_be_an_error(table):
 
 
 def test_hardly_trained_generator_has_not_collapsed(table):
-    """What has had no time to learn is not judged."""
-    detector = collapsed(max_steps=ENOUGH - 1).fit(table)
-    assert detector.training_report_["restarts"] == []
-    assert detector.training_report_["problems"] == []
+    """What has had no time to learn is not started again; its samples are told of."""
+    detector = collapsed(max_steps=ENOUGH - 1)
+    with pytest.warns(ConvergenceWarning, match=f"trained for {ENOUGH - 1} steps"):
+        detector.fit(table)
+    report = detector.training_report_
+    assert report.restarts == []
+    assert not report.judged
+    assert [p.name for p in report.problems] == ["too_short"]
+    assert f"max_steps={ENOUGH}" in report.problems[0].remedy
 
 
 def test_healthy_generator(table):
@@ -286,9 +299,9 @@ def test_healthy_generator(table):
         n_members=2, search="nearest", n_search_steps=0, random_state=0
     ).fit(table)
     report = detector.training_report_
-    assert report["problems"] == report["restarts"] == []
-    assert min(report["diversity"]) > 0.5
-    assert max(report["distance"]) < 0.3
+    assert report.problems == report.restarts == []
+    assert min(report.diversity) > 0.5
+    assert max(report.distance) < 0.3
 
 
 def count_trainings(monkeypatch, verdicts):
@@ -315,11 +328,11 @@ def test_restart_that_helps(small, table, monkeypatch):
     params = {"max_steps": ENOUGH, "max_restarts": 5, "gradient_penalty": 0}
     detector = small(AnoGANDetector, **params).fit(table)
     report = detector.training_report_
-    assert report["restarts"] == [
+    assert report.restarts == [
         {"after_steps": ENOUGH, "reason": "no good"},
         {"after_steps": ENOUGH, "reason": "no better"},
     ]
-    assert report["problems"] == []
+    assert report.problems == []
     assert len(judged) == 3
     for first, second in pairwise(judged):
         for name, value in first.items():
@@ -375,8 +388,10 @@ def test_certain_critic_of_the_logistic_loss(small, table):
     )
     with pytest.warns(ConvergenceWarning, match="never wrong") as caught:
         detector.fit(table + 100)
-    assert detector.training_report_["problems"] == [str(caught[0].message)]
-    assert detector.training_report_["losses"]["discriminator"] < 1e-3
+    report = detector.training_report_
+    assert str(caught[-1].message) == str(report.problems[-1])
+    assert report.problems[-1].name == "one_sided"
+    assert report.losses["discriminator"] < 1e-3
 
 
 # GANomaly's discriminator.
@@ -394,12 +409,12 @@ def test_certain_discriminator_is_replaced(small, table):
     with pytest.warns(ConvergenceWarning, match="never wrong"):
         detector.fit(table + 100)
     report = detector.training_report_
-    assert len(report["restarts"]) == 2
-    assert len(report["problems"]) == 1
-    for restart in report["restarts"]:
+    assert len(report.restarts) == 2
+    assert len(report.problems) == 1
+    for restart in report.restarts:
         assert restart["after_steps"] in range(25, 250, 25)
         assert "never wrong" in restart["reason"]
-    assert json.loads(json.dumps(report)) == report
+    assert json.loads(json.dumps(asdict(report))) == asdict(report)
 
 
 class _Snapshots(Callback):
@@ -438,9 +453,7 @@ def test_restart_of_the_discriminator_leaves_the_generator(small, table, monkeyp
     detector = small(max_steps=75)
     undisturbed = fit_with_verdicts(detector, table, monkeypatch, [None] * 3)
     restarted = fit_with_verdicts(detector, table, monkeypatch, [None, "why", None])
-    assert detector.training_report_["restarts"] == [
-        {"after_steps": 50, "reason": "why"}
-    ]
+    assert detector.training_report_.restarts == [{"after_steps": 50, "reason": "why"}]
     for name in ("generator", "discriminator"):
         for key, value in undisturbed[0][0][name].items():
             assert_array_equal(restarted[0][0][name][key], value)
@@ -463,7 +476,7 @@ def test_restarts_of_the_discriminator_are_bounded(
     detector = small(max_steps=150, max_restarts=max_restarts)
     verdicts = [f"reason {i}" for i in range(6)]
     taken = fit_with_verdicts(detector, table, monkeypatch, verdicts)
-    restarts = detector.training_report_["restarts"]
+    restarts = detector.training_report_.restarts
     assert [restart["reason"] for restart in restarts] == verdicts[:max_restarts]
     weights = [snapshot[0]["discriminator"]["head.0.weight"] for snapshot in taken[:3]]
     for first, second in pairwise(weights):
@@ -475,6 +488,6 @@ def test_discriminator_is_not_replaced_after_the_last_step(small, table, monkeyp
     detector = small(max_steps=50)
     kept = fit_with_verdicts(detector, table, monkeypatch, [None, None])
     restarted = fit_with_verdicts(detector, table, monkeypatch, [None, "why"])
-    assert detector.training_report_["restarts"] == []
+    assert detector.training_report_.restarts == []
     for key, value in kept[-1][0]["discriminator"].items():
         assert_array_equal(restarted[-1][0]["discriminator"][key], value)

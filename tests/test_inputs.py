@@ -183,6 +183,7 @@ def test_constant_columns(small, scaler, score_type, table):
 
 @pytest.mark.parametrize("value", [0.0, 7.0, -1e12])
 @pytest.mark.parametrize("score_type", ["local", "joint", "reconstruction"])
+@pytest.mark.filterwarnings("ignore:All training rows are equal:UserWarning")
 def test_all_constant(small, score_type, value):
     """Where all rows are the same, that row is normal and others are not."""
     X = np.full((40, 3), value)
@@ -486,14 +487,17 @@ def test_divergence_in_the_last_step(small, table):
 
 
 def test_wild_learning_rate_is_finite_or_an_error(small, table):
-    """Any learning rate gives finite scores or the error, never NaN."""
+    """Any learning rate gives finite scores and a warning, or the error; never NaN."""
     for rate in (10, 1e3, 1e6, 1e10):
         detector = small(max_steps=30, learning_rate=rate)
         try:
-            detector.fit(table)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                detector.fit(table)
         except FloatingPointError:
             _assert_unfitted(detector, table)
         else:
+            assert "diverged" in str(caught[0].message)
             assert np.isfinite(detector.score_samples(table)).all()
 
 

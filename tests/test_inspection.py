@@ -158,6 +158,7 @@ def test_explain_points_at_what_is_wrong(trained, cls, score_type):
 
 @pytest.mark.parametrize("score_type", ["local", "joint", "latent", "reconstruction"])
 @pytest.mark.parametrize("n_members", [1, 2])
+@pytest.mark.filterwarnings("ignore:The networks see each row")
 def test_explain_images(small, score_type, n_members, images):
     """A patch that does not belong there draws more than its share of attention."""
     detector = small(

@@ -179,7 +179,7 @@ def works_schedule(tmp_path, cls):
     detector = fit(LRScheduler(StepLR, step_size=1, gamma=0.5), max_steps=20)
     rates = [row["event_lr"] for row in detector.history_]
     np.testing.assert_allclose(rates, 1e-3 * 0.5 ** np.arange(20))
-    assert "event_lr" not in detector.training_report_["losses"]
+    assert "event_lr" not in detector.training_report_.losses
     assert "event_lr" not in LossCurveDisplay.from_estimator(detector).losses
     plateau = LRScheduler(ReduceLROnPlateau, monitor="latent", patience=0)
     assert fit(plateau).history_[-1]["latent"] > 0
@@ -433,7 +433,7 @@ def test_report_has_losses_only():
 
     detector = fit(Record())
     assert detector.history_[-1]["temperature"] == 20.5
-    assert list(detector.training_report_["losses"]) == [
+    assert list(detector.training_report_.losses) == [
         "reconstruction",
         "latent",
         "adversarial",

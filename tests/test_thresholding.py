@@ -1,6 +1,7 @@
 """The promises of a detector's threshold, and how it is set."""
 
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from scipy.stats import kstest
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
-from skganomaly import AutoencoderDetector, GANomalyDetector
+from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
 from skganomaly.thresholds import (
     CallableThreshold,
     ConformalThreshold,
@@ -193,14 +194,126 @@ def test_rule_of_ones_own(small, table):
     assert_allclose(detector.threshold_, detector.reference_scores_.max() / 4)
 
 
-def test_contamination_with_another_rule(small, table):
-    """With a number for contamination, a rule is fitted to the training rows' scores.
+@pytest.mark.parametrize(
+    "threshold",
+    ["max", "tail", "conformal", 1.5, np.median, QuantileThreshold(rate=0.3)],
+)
+def test_two_promises_contradict(small, threshold, table, monkeypatch):
+    """A contamination beside a rule that ignores it is refused before the training."""
+    monkeypatch.setattr(GANomalyDetector, "_train", None)
+    detector = small(contamination=0.2, threshold=threshold, validation_fraction=0.2)
+    with pytest.raises(ValueError, match=r"contamination=0\.2 .* threshold=.*'auto'"):
+        detector.fit(table)
 
-    Sixty rows are few for the width, so their reference scores are others.
-    """
-    detector = small(contamination=0.2, threshold="max").fit(table[:60])
-    assert detector.threshold_ == detector.anomaly_score(table[:60]).max()
-    assert (detector.predict(table[:60]) == 1).all()
+
+def test_set_threshold_brings_the_cut_of_contamination_back(small, table):
+    """Whatever was set since, in a copy that was stored, too."""
+    detector = small(contamination=0.2).fit(table)
+    first = detector.threshold_
+    assert detector.set_threshold("max").threshold_ > first
+    detector.set_params(contamination=0.4, false_alarm_rate=0.4)
+    copy = pickle.loads(pickle.dumps(detector)).set_threshold()
+    assert detector.set_threshold().threshold_ == copy.threshold_ == first
+    assert (copy.predict(table) == -1).sum() == 60
+    # A rate is about new rows.
+    detector.set_threshold(false_alarm_rate=0.1)
+    expected = np.quantile(detector.reference_scores_, 0.9, method="weibull")
+    assert_allclose(detector.threshold_, expected)
+
+
+def test_set_threshold_keeps_the_rate_of_the_fit(small, table):
+    """A parameter that was set since belongs to the next fit."""
+    detector = small(false_alarm_rate=0.2).fit(table)
+    first = detector.threshold_
+    detector.set_params(false_alarm_rate=0.01, validation_fraction=0.5)
+    assert detector.set_threshold("max").set_threshold().threshold_ == first
+    with pytest.raises(ValueError, match="none are held out"):
+        detector.set_threshold("conformal")
+
+
+# Another valid value of every parameter.
+_OTHERS = {
+    "adversarial_loss": "bce",
+    "adversarial_weight": 7.0,
+    "architecture": "published",
+    "average_decay": 0.5,
+    "batch_size": 3,
+    "beta_1": 0.1,
+    "callbacks": [],
+    "contamination": 0.3,
+    "critic_learning_rate": 0.5,
+    "device": "cpu",
+    "encoder_feature_weight": 9.0,
+    "encoder_learning_rate": 0.5,
+    "encoder_steps": 1,
+    "false_alarm_rate": 0.4,
+    "feature_layer": 7,
+    "feature_weight": 0.9,
+    "gradient_penalty": 3.0,
+    "input_noise": 2.0,
+    "input_shape": (2, 2),
+    "latent_dim": 9,
+    "latent_weight": 7.0,
+    "learning_rate": 0.5,
+    "learning_rate_schedule": "constant",
+    "loss": "logistic",
+    "max_references": 2,
+    "max_restarts": 0,
+    "max_steps": 1,
+    "n_candidates": 3,
+    "n_critic": 2,
+    "n_members": 1,
+    "n_search_steps": 9,
+    "n_starts": 2,
+    "net_params": {"optimizer__weight_decay": 0.1},
+    "penalty_interval": 2,
+    "prior_weight": 5.0,
+    "random_state": 7,
+    "reconstruction_loss": "l1",
+    "reconstruction_weight": 7.0,
+    "residual_loss": "l2",
+    "scaler": None,
+    "score_type": "joint",
+    "search": "gradient",
+    "search_learning_rate": 3.0,
+    "threshold": "max",
+    "validation_fraction": 0.5,
+    "verbose": 0,
+}
+
+
+@pytest.mark.parametrize(
+    ("cls", "fitted"),
+    [
+        (AutoencoderDetector, {}),
+        (GANomalyDetector, {"score_type": "features"}),
+        (AnoGANDetector, {}),
+        (AnoGANDetector, {"search": "nearest", "score_type": "published"}),
+    ],
+)
+def test_parameters_set_after_the_fit_change_no_score(small, cls, fitted, table):
+    """Neither score nor threshold, at once or after storing, for any parameter."""
+    options = {"n_search_steps": 2} if "search" in fitted else {}
+    stored = pickle.dumps(small(cls, n_members=2, **fitted, **options).fit(table))
+    rows = table[:5] + 0.1
+    original = pickle.loads(stored)
+    scores, cut = original.anomaly_score(rows), original.threshold_
+    found, samples = original.reconstruct(rows), original.sample(3, random_state=0)
+    for name in original.get_params(deep=False):
+        detector = pickle.loads(stored).set_params(**{name: _OTHERS[name]})
+        for changed in (detector, pickle.loads(pickle.dumps(detector))):
+            assert_array_equal(changed.anomaly_score(rows), scores, err_msg=name)
+            assert_array_equal(changed.reconstruct(rows), found, err_msg=name)
+            drawn = changed.sample(3, random_state=0)
+            assert_array_equal(drawn, samples, err_msg=name)
+            assert changed.threshold_ == cut, name
+            assert changed.set_threshold().threshold_ == cut, name
+    if cls is not AutoencoderDetector:
+        return
+    # A part of the object that is a parameter, too.
+    detector = pickle.loads(stored).set_params(architecture__hidden_layer_sizes=(3,))
+    copy = pickle.loads(pickle.dumps(detector))
+    assert_array_equal(copy.anomaly_score(rows), scores)
 
 
 @pytest.mark.parametrize("cls", [GANomalyDetector, AutoencoderDetector])

@@ -15,7 +15,11 @@ from skganomaly.interop import SklearnDetector
 from skganomaly.model_selection import anomaly_roc_auc, recall_at_false_alarm_rate
 from skganomaly.plotting import ScoreDistributionDisplay
 from skganomaly.thresholds import QuantileThreshold
-from skganomaly.timeseries import TimeSeriesDetector, event_scores
+from skganomaly.timeseries import (
+    AdaptiveThreshold,
+    TimeSeriesDetector,
+    event_scores,
+)
 
 Floats = NDArray[np.float64]
 
@@ -37,6 +41,10 @@ def right() -> None:
     monitor = TimeSeriesDetector(detector, window_length=10).fit(X)
     assert_type(monitor, TimeSeriesDetector)
     assert_type(event_scores(y, monitor.predict(X))["delay"], float)
+    cut = AdaptiveThreshold().fit(monitor.reference_scores_)
+    assert_type(cut.update(0.5), float)
+    assert_type(cut.update(monitor.anomaly_score(X)), Floats)
+    assert_type(monitor.alarms(X, cooldown=3)[0].score, float)
     display = ScoreDistributionDisplay.from_estimator(detector, X, y)
     assert_type(display, ScoreDistributionDisplay)
 

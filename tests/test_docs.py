@@ -63,7 +63,15 @@ PUBLIC = {
         "pseudo_anomaly_roc_auc",
         "recall_at_false_alarm_rate",
     ],
-    timeseries: ["SlidingWindow", "TimeSeriesDetector", "event_scores"],
+    timeseries: [
+        "AdaptiveThreshold",
+        "Alarm",
+        "SlidingWindow",
+        "TimeSeriesDetector",
+        "alarm_events",
+        "calendar_columns",
+        "event_scores",
+    ],
     benchmark: [
         "Detector",
         "KNNDistance",

@@ -7,6 +7,7 @@ are checked: windows never span a gap.
 
 from ._adaptive import AdaptiveThreshold
 from ._alarms import Alarm, alarm_events
+from ._calendar import calendar_columns
 from ._detector import TimeSeriesDetector
 from ._event_scores import event_scores
 from ._windows import SlidingWindow
@@ -17,5 +18,6 @@ __all__ = [
     "SlidingWindow",
     "TimeSeriesDetector",
     "alarm_events",
+    "calendar_columns",
     "event_scores",
 ]

@@ -51,11 +51,11 @@ class AdaptiveThreshold(BaseEstimator):
     Notes
     -----
     This is the online update of adaptive conformal inference [1]_ applied to the cut
-    itself, which [2]_ calls quantile tracking, the first of its three terms. The share
-    flagged among ``n`` steps differs from `false_alarm_rate` by at most ``r / (step *
-    n)``, where ``r`` is how far the cut has come, in units, whatever the scores do: no
-    distribution and no independence is assumed. Nothing else is promised, in particular
-    not that the right steps are flagged.
+    itself, which [2]_ calls quantile tracking, the first of its three terms. Among
+    ``n`` steps the share flagged differs from `false_alarm_rate` by about ``r / (step *
+    n)`` at most, where ``r`` is the range of the cuts in units, whatever the scores do:
+    no distribution and no independence is assumed. Nothing else is promised, in
+    particular not that the right steps are flagged.
 
     Why not the level, as in [1]_ and its successor with several step sizes [3]_? The
     level can leave (0, 1), and the cut is then infinite for a while, in which the worst

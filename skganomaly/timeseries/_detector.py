@@ -96,9 +96,9 @@ class TimeSeriesDetector(
         Sorted anomaly scores of held-out steps; but for "last" of those that as many
         windows hold as any.
     held_out_rates_ : ndarray of shape (n_blocks,)
-        Share of each block's windows, scored without it, above the cut that the other
-        blocks give: near ``false_alarm_rate`` for steps that are alike from beginning
-        to end.
+        Share of each block's windows, scored without it, above the cut that
+        other inner blocks give: near ``false_alarm_rate`` for steps that are alike
+        from beginning to end.
     window_length_ : int
         Steps of a window, as fitted: parameters set later wait for the next fit.
     aggregation_ : str
@@ -266,7 +266,7 @@ class TimeSeriesDetector(
         rate = self.false_alarm_rate
         self.held_out_rates_ = held_out_rates(list(windows), rate)
         if self.contamination == "auto":
-            warn_of_drift(windows, self.held_out_rates_, rate, self.window_length)
+            warn_of_drift(list(windows), self.held_out_rates_, rate, self.window_length)
         if root is not None:
             root.call_on_fit_task_end(estimator=self, **data)
         return self

@@ -1,5 +1,6 @@
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, NamedTuple, overload
+from dataclasses import dataclass
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -111,7 +112,8 @@ class AdaptiveThreshold(BaseEstimator):
         learn: bool | ArrayLike = True,
     ) -> NDArray[np.float64]: ...
 
-class Alarm(NamedTuple):
+@dataclass(frozen=True)
+class Alarm:
     start: Any
     end: Any
     peak: Any

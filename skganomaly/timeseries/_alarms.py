@@ -1,7 +1,8 @@
 """From scores over time to alarms that a person can be called for."""
 
+from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from sklearn.utils import check_consistent_length, check_scalar
@@ -10,7 +11,8 @@ from sklearn.utils.validation import column_or_1d
 __all__ = ["Alarm", "alarm_events", "flagged_runs", "make_alarm", "read_cut"]
 
 
-class Alarm(NamedTuple):
+@dataclass(frozen=True)
+class Alarm:
     """One alarm: when it began, ended and was worst.
 
     ``pandas.DataFrame(alarms)`` makes a table of a list of them.

@@ -92,13 +92,22 @@ def test_command(short, monkeypatch, capsys):
     monkeypatch.setattr(
         _metrics, "measure_windows", lambda seeds: measure(seeds, lengths=(5,))
     )
-    drift = _metrics.measure_drift
+    drift, kinds = _metrics.measure_drift, _metrics._kinds_of_series
     monkeypatch.setattr(_metrics, "measure_drift", lambda seeds: drift([*seeds][:1]))
+    monkeypatch.setattr(
+        _metrics, "_kinds_of_series", lambda seed: {"drift": kinds(seed)["drift"]}
+    )
     monkeypatch.setattr(
         _metrics, "_two_detectors", lambda seed: {"5 nearest windows": KNNDistance()}
     )
     assert main(["--metrics", "--seeds", "1"]) == 0
     shown = capsys.readouterr().out
-    for words in ("Metrics: 1; median of 1 seeds", "ROC AUC", "10 seeds", "blocks in"):
+    for words in (
+        "Metrics: 1; median of 1 seeds",
+        "ROC AUC",
+        "10 seeds",
+        "blocks in",
+        "Steps of drifting series",
+    ):
         assert words in shown
     assert shown.count("5 nearest windows") > 2

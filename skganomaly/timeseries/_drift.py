@@ -66,7 +66,7 @@ def warn_of_drift(blocks, rates, rate, length):
     limit = 2 * np.sqrt(2 * np.log(len(blocks))) + 1.5
     limit *= _MEDIAN * width / np.sqrt(n_independent)
     chance = np.sqrt(rate * (1 - rate) / n_independent)
-    differ = spread > limit and rates.max() > rate + 2.5 * chance
+    differ = spread > limit and rates.max() > rate + 3 * chance
     # A trend leaves what is in the middle between what is at both ends. High scores
     # come together, so their share says more if there are many of them.
     level = max(rate, _LEVEL)

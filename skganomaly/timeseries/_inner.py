@@ -1,16 +1,11 @@
-"""What the detector of windows is told, and what it is not asked."""
+"""What the detector of windows says that does not matter for steps."""
 
 import inspect
 import warnings
+from contextlib import contextmanager
 
-import numpy as np
-from sklearn import get_config
-from sklearn.utils.validation import has_fit_parameter
+__all__ = ["overlap_is_known", "warn_of_ignored_options"]
 
-__all__ = ["group_parameters", "warn_of_ignored_options"]
-
-# Windows in one group; those on both sides of a border are near copies all the same.
-_WINDOWS_IN_A_GROUP = 10
 _CUTS = ("contamination", "false_alarm_rate", "threshold")
 
 
@@ -40,39 +35,12 @@ def _same(value, default):
     return value is default or (type(value) is type(default) and value == default)
 
 
-def group_parameters(detector, starts, series, length):
-    """Keyword arguments for a ``fit`` that can be told which windows belong together.
+@contextmanager
+def overlap_is_known():
+    """Keep detectors from warning that windows which overlap are near copies.
 
-    Windows that overlap are near copies. A group holds those that begin within ten
-    window lengths of one series, or within a fifth of a shorter series.
-
-    Parameters
-    ----------
-    detector : object
-        Unfitted detector, or a Pipeline that ends in one.
-    starts : ndarray of int of shape (n_windows,)
-        First steps of windows.
-    series : ndarray of int of shape (n_steps,)
-        Number of the series that a step is of.
-    length : int
-        Steps of a window.
-
-    Returns
-    -------
-    dict
-        Empty if ``fit`` takes no groups.
+    What they warn of is their own threshold, which is not used here.
     """
-    prefix = ""
-    # With metadata routing a Pipeline has to be told by its user what to hand on.
-    while hasattr(detector, "steps") and not get_config()["enable_metadata_routing"]:
-        name, detector = detector.steps[-1]
-        prefix += f"{name}__"
-    if not has_fit_parameter(detector, "groups"):
-        return {}
-    first = np.flatnonzero(np.diff(series, prepend=-1))
-    sizes = np.diff(np.append(first, len(series)))
-    n_blocks = np.maximum(sizes // (_WINDOWS_IN_A_GROUP * length), 5)
-    within = np.arange(len(series)) - np.repeat(first, sizes)
-    block = within * np.repeat(n_blocks, sizes) // np.repeat(sizes, sizes)
-    labels = block + np.repeat(np.cumsum(n_blocks) - n_blocks, sizes)
-    return {f"{prefix}groups": labels[starts]}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Training rows come in groups")
+        yield

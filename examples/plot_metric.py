@@ -57,6 +57,13 @@ quiet = monitor.predict(bunch.originals[N_TRAIN:])
 print(f"flagged without anomalies {np.mean(quiet == -1):.1%}")
 
 # %%
+# Flags as events, each narrowed to the steps of which every window is above the
+# threshold.
+
+for alarm in monitor.alarms(metric[N_TRAIN:]):
+    print(f"{alarm.start + N_TRAIN} to {alarm.end + N_TRAIN}, score {alarm.score:.2f}")
+
+# %%
 # The picture
 # -----------
 #

@@ -16,7 +16,11 @@ from skganomaly.model_selection import anomaly_roc_auc, recall_at_false_alarm_ra
 from skganomaly.pipelines import ThroughPipeline, through
 from skganomaly.plotting import ScoreDistributionDisplay
 from skganomaly.thresholds import QuantileThreshold
-from skganomaly.timeseries import TimeSeriesDetector, event_scores
+from skganomaly.timeseries import (
+    AdaptiveThreshold,
+    TimeSeriesDetector,
+    event_scores,
+)
 
 Floats = NDArray[np.float64]
 
@@ -40,6 +44,10 @@ def right() -> None:
     assert_type(event_scores(y, monitor.predict(X))["delay"], float)
     assert_type(through(detector), ThroughPipeline)
     assert_type(through(detector).set_threshold("max").p_values(X), Floats)
+    cut = AdaptiveThreshold().fit(monitor.reference_scores_)
+    assert_type(cut.update(0.5), float)
+    assert_type(cut.update(monitor.anomaly_score(X)), Floats)
+    assert_type(monitor.alarms(X, cooldown=3)[0].score, float)
     display = ScoreDistributionDisplay.from_estimator(detector, X, y)
     assert_type(display, ScoreDistributionDisplay)
 

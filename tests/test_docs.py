@@ -74,7 +74,15 @@ PUBLIC = {
     ],
     pipelines: ["MissingCount", "ThroughPipeline", "through"],
     reports: ["Finding", "TrainingReport"],
-    timeseries: ["SlidingWindow", "TimeSeriesDetector", "event_scores"],
+    timeseries: [
+        "AdaptiveThreshold",
+        "Alarm",
+        "SlidingWindow",
+        "TimeSeriesDetector",
+        "alarm_events",
+        "calendar_columns",
+        "event_scores",
+    ],
     benchmark: [
         "Detector",
         "KNNDistance",

@@ -85,7 +85,6 @@ ARROWS = {
     "_memorisation": {"reports"},
     "_value_range": set(),
     "reports": set(),
-    "_events": {"model_selection"},
     "_losses": set(),
     "_networks": set(),
     "_process": set(),
@@ -114,7 +113,6 @@ ARROWS = {
     "thresholds": {"_compat"},
     "model_selection": {"_directions"},
     "_decisions": {"thresholds"},
-    "timeseries": {"_compat", "_decisions", "_events"},
     "architectures": {"_compat", "_networks"},
     "_groups": {"_data"},
     "_local_score": {"_networks", "_scoring", "_whitening"},
@@ -209,14 +207,47 @@ KNOWLEDGE = {
     "model_selection": {"sklearn"},
     "thresholds": {"scipy", "sklearn"},
     "_decisions": {"sklearn"},
-    "timeseries": {"sklearn"},
-    "_events": {"sklearn"},
     "architectures": {"sklearn", "torch"},
     "_anogan": {"torch"},
     "_ganomaly": {"torch"},
     "_autoencoder": {"torch"},
     "interop": {"pyod", "sklearn"},
 }
+
+
+# The same inside the package for series; names of its own begin with it.
+TIME_ARROWS = {
+    "__init__": None,
+    "_adaptive": {"_compat", "_decisions", "thresholds"},
+    "_alarms": set(),
+    "_calendar": set(),
+    "_detector": {
+        "_compat",
+        "_decisions",
+        "_near_copies",
+        "thresholds",
+        "timeseries._alarms",
+        "timeseries._drift",
+        "timeseries._inner",
+        "timeseries._series",
+        "timeseries._windows",
+    },
+    "_drift": set(),
+    "_event_scores": {"model_selection"},
+    "_inner": set(),
+    "_series": {"_compat"},
+    "_windows": {"_compat", "_decisions", "timeseries._series"},
+}
+
+
+def test_series_have_their_arrows():
+    """Reading, windows, detector: one way; alarms and thresholds know no detector."""
+    paths = {path.stem: path for path in (PACKAGE / "timeseries").glob("*.py")}
+    assert set(paths) == set(TIME_ARROWS)
+    for module, allowed in TIME_ARROWS.items():
+        others, ours = _imports(paths[module])
+        assert others - set(sys.stdlib_module_names) <= {"numpy", "sklearn"}
+        assert allowed is None or ours <= allowed, module
 
 
 def test_every_module_has_its_arrows():

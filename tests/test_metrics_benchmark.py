@@ -42,12 +42,38 @@ def test_detection(short, n_metrics):
     assert found["normal flagged"].max() < 0.2
 
 
-def test_windows(short):
+def test_windows(short, monkeypatch):
     """Each length with each aggregation, on the same series."""
+    monkeypatch.setattr(
+        _metrics, "_two_detectors", lambda seed: {"neighbours": KNNDistance()}
+    )
     rows = list(_metrics.measure_windows([0], lengths=(5, 10)))
-    kinds = [(row["window_length"], row["aggregation"]) for row in rows]
-    assert len(set(kinds)) == len(kinds) == 6
+    kinds = [(r["detector"], r["window_length"], r["aggregation"]) for r in rows]
+    assert len(set(kinds)) == len(kinds) == 8
     assert len({row["ROC AUC"] for row in rows}) > 1
+
+
+def test_aggregation(short, monkeypatch):
+    """Each kind of series with each aggregation; only one kind has spikes alone."""
+    monkeypatch.setattr(
+        _metrics, "_two_detectors", lambda seed: {"neighbours": KNNDistance()}
+    )
+    rows = pd.DataFrame(_metrics.measure_aggregation([0]))
+    assert rows.groupby("series").size().to_dict() == dict.fromkeys(
+        ["spike", "level_shift", "seasonality", "bursts", "drift"], 4
+    )
+    assert rows.loc[rows["series"] == "level_shift", "spikes"].isna().all()
+    assert rows.loc[rows["series"] == "spike", "spikes"].notna().all()
+    assert rows.groupby("series")["ROC AUC"].max().min() > 0.7
+
+
+def test_drift(short):
+    """A fixed threshold does not keep its promise, one that follows does."""
+    rows = pd.DataFrame(_metrics.measure_drift(range(3)))
+    shares = rows.set_index("threshold")["flagged"]
+    assert shares["adaptive"].between(0.03, 0.08).all()
+    far = (shares - 0.05).abs()
+    assert far["fixed"].mean() > 3 * far["adaptive"].mean()
 
 
 def test_promise(short):
@@ -66,8 +92,22 @@ def test_command(short, monkeypatch, capsys):
     monkeypatch.setattr(
         _metrics, "measure_windows", lambda seeds: measure(seeds, lengths=(5,))
     )
+    drift, kinds = _metrics.measure_drift, _metrics._kinds_of_series
+    monkeypatch.setattr(_metrics, "measure_drift", lambda seeds: drift([*seeds][:1]))
+    monkeypatch.setattr(
+        _metrics, "_kinds_of_series", lambda seed: {"drift": kinds(seed)["drift"]}
+    )
+    monkeypatch.setattr(
+        _metrics, "_two_detectors", lambda seed: {"5 nearest windows": KNNDistance()}
+    )
     assert main(["--metrics", "--seeds", "1"]) == 0
     shown = capsys.readouterr().out
-    for words in ("Metrics: 1; median of 1 seeds", "ROC AUC", "10 seeds", "blocks in"):
+    for words in (
+        "Metrics: 1; median of 1 seeds",
+        "ROC AUC",
+        "10 seeds",
+        "blocks in",
+        "Steps of drifting series",
+    ):
         assert words in shown
     assert shown.count("5 nearest windows") > 2

@@ -302,7 +302,13 @@ def _report_localisation(parser, options):
 
 
 def _report_metrics(parser, options):
-    from ._metrics import measure_detection, measure_promise, measure_windows
+    from ._metrics import (
+        measure_aggregation,
+        measure_detection,
+        measure_drift,
+        measure_promise,
+        measure_windows,
+    )
 
     try:
         pandas = import_optional("pandas")
@@ -320,13 +326,19 @@ def _report_metrics(parser, options):
             rows = measure_detection(seeds, n_metrics=n_metrics)
             report(f"Metrics: {n_metrics}", rows, "detector")
         rows = measure_windows(seeds)
-        report("GANomaly, 1 metric", rows, ["window_length", "aggregation"])
+        report("1 metric", rows, ["detector", "window_length", "aggregation"])
+        rows = measure_aggregation(seeds)
+        report("1 metric", rows, ["detector", "series", "aggregation"])
         # The share varies from series to series, and more so than the others.
-        seeds = range(10 * len(seeds))
-        figures = pandas.DataFrame(measure_promise(seeds))
-    shares = figures.groupby(["threshold", "detector"], sort=False)["flagged"]
-    show(f"Normal steps flagged where 5 % is promised, {len(seeds)} seeds")
-    show(shares.agg(["mean", "min", "max"]).to_string(float_format="{:.3f}".format))
+        many = range(10 * len(seeds))
+        for title, figures in (
+            ("Normal steps", pandas.DataFrame(measure_promise(many))),
+            ("Steps of drifting series", pandas.DataFrame(measure_drift(many))),
+        ):
+            shares = figures.groupby(["threshold", "detector"], sort=False)["flagged"]
+            table = shares.agg(["mean", "min", "max"])
+            show(f"{title} flagged where 5 % is promised, {len(many)} seeds")
+            show(table.to_string(float_format="{:.3f}".format) + "\n")
     return 0
 
 

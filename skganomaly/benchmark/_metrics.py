@@ -1,6 +1,7 @@
 """Detectors of windows on generated metrics: what they find, and what they promise."""
 
 import time
+import warnings
 
 import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin
@@ -8,10 +9,16 @@ from sklearn.ensemble import IsolationForest
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
+from sklearn.utils import Bunch
 
 from .. import AutoencoderDetector, GANomalyDetector
 from ..datasets import make_metric_anomalies
-from ..timeseries import SlidingWindow, TimeSeriesDetector, event_scores
+from ..timeseries import (
+    AdaptiveThreshold,
+    SlidingWindow,
+    TimeSeriesDetector,
+    event_scores,
+)
 from ._detectors import KNNDistance
 
 _N_TRAIN, _N_NEW = 2000, 4000
@@ -57,10 +64,11 @@ def _detectors(n_metrics, seed):
     }
 
 
-def _draw(seed, n_metrics=1, n_anomalies=12):
+def _draw(seed, n_metrics=1, n_anomalies=12, kind="mixed"):
     return make_metric_anomalies(
         _N_TRAIN + _N_NEW,
         n_metrics,
+        kind=kind,
         n_anomalies=n_anomalies,
         first_anomaly=_N_TRAIN,
         period=_PERIOD,
@@ -99,7 +107,7 @@ def measure_detection(seeds, *, n_metrics=1):
 
 
 def measure_windows(seeds, lengths=(10, 25, 50, 100)):
-    """The same for windows of other lengths and other aggregations, by GANomaly.
+    """What windows of other lengths and other aggregations find, by two detectors.
 
     Parameters
     ----------
@@ -111,19 +119,121 @@ def measure_windows(seeds, lengths=(10, 25, 50, 100)):
     Yields
     ------
     dict
-        "seed", "window_length", "aggregation", and as in :func:`measure_detection`.
+        "seed", "detector", "window_length", "aggregation", and as in
+        :func:`measure_detection`.
     """
     for seed in seeds:
         bunch = _draw(seed)
-        for length in lengths:
-            for aggregation in ("mean", "max", "last"):
-                model = TimeSeriesDetector(
-                    GANomalyDetector(random_state=seed),
-                    window_length=length,
-                    aggregation=aggregation,
-                )
-                kind = {"window_length": length, "aggregation": aggregation}
-                yield {"seed": seed, **kind, **_detection(model, bunch)}
+        for name, detector in _two_detectors(seed).items():
+            for length in lengths:
+                kind = {"seed": seed, "detector": name, "window_length": length}
+                yield from _by_aggregation(detector, bunch, length, kind)
+
+
+def measure_aggregation(seeds):
+    """Which aggregation is best on series of different kinds, by two detectors.
+
+    Parameters
+    ----------
+    seeds : iterable of int
+        Seeds of series and detectors.
+
+    Yields
+    ------
+    dict
+        "seed", "series", "detector", "aggregation", and as in
+        :func:`measure_detection`.
+    """
+    for seed in seeds:
+        for series, bunch in _kinds_of_series(seed).items():
+            for name, detector in _two_detectors(seed).items():
+                kind = {"seed": seed, "series": series, "detector": name}
+                yield from _by_aggregation(detector, bunch, _WINDOW, kind)
+
+
+def _two_detectors(seed):
+    return {
+        "GANomaly": GANomalyDetector(random_state=seed),
+        "5 nearest windows": make_pipeline(MinMaxScaler(), KNNDistance()),
+    }
+
+
+def _by_aggregation(detector, bunch, length, kind):
+    for aggregation in ("mean", "max", "min", "last"):
+        model = TimeSeriesDetector(
+            detector, window_length=length, aggregation=aggregation
+        )
+        yield {**kind, "aggregation": aggregation, **_detection(model, bunch)}
+
+
+def _kinds_of_series(seed):
+    """Series by name: one kind of anomaly each, and noise that is less well behaved."""
+    bunches = {
+        kind: _draw(seed, kind=kind) for kind in ("spike", "level_shift", "seasonality")
+    }
+    for name, change in (("bursts", _add_bursts), ("drift", _add_drift)):
+        bunch = _draw(seed)
+        noise = change(len(bunch.data), np.random.default_rng(seed))
+        bunches[name] = {
+            **bunch,
+            "data": bunch.data + noise[:, None],
+            "originals": bunch.originals + noise[:, None],
+        }
+    return {name: Bunch(**bunch) for name, bunch in bunches.items()}
+
+
+def _add_bursts(n_steps, rng):
+    """Noise whose size comes and goes, with heavy tails, as of a busy service."""
+    size = np.exp(np.cumsum(rng.normal(scale=0.1, size=n_steps)) * 0.2)
+    size /= np.median(size)
+    return 0.1 * np.clip(size, 0.2, 3) * rng.standard_t(4, size=n_steps)
+
+
+def _add_drift(n_steps, rng):
+    """A random walk that ends about one standard deviation of the season away."""
+    return rng.normal(scale=1 / np.sqrt(n_steps), size=n_steps).cumsum()
+
+
+def measure_drift(seeds):
+    """Share of new normal steps flagged where a series drifts and 5 % was promised.
+
+    A season of 288 steps and a random walk; 600 steps to learn from, 3400 new ones, of
+    which the first 500 are a burn-in.
+
+    Parameters
+    ----------
+    seeds : iterable of int
+        Seeds of the series.
+
+    Yields
+    ------
+    dict
+        "seed", "detector", "threshold" and "flagged".
+    """
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        season = np.sin(np.arange(4000) * 2 * np.pi / 288)
+        X = season + 0.02 * rng.normal(size=4000).cumsum()
+        for name in ("5 nearest windows", "isolation forest"):
+            detector = _detectors(1, seed)[name]
+            model = TimeSeriesDetector(detector, window_length=60, aggregation="last")
+            _fit(model, X[:600])
+            scores = model.anomaly_score(X[600:])
+            cuts = AdaptiveThreshold().fit(model.reference_scores_).update(scores)
+            for threshold, cut in (("fixed", model.threshold_), ("adaptive", cuts)):
+                yield {
+                    "seed": seed,
+                    "detector": name,
+                    "threshold": threshold,
+                    "flagged": np.mean((scores > cut)[500:]),
+                }
+
+
+def _fit(model, X):
+    with warnings.catch_warnings():
+        # What becomes of the promise is what is measured.
+        warnings.filterwarnings("ignore", "The training steps are not alike")
+        return model.fit(X)
 
 
 def _detection(model, bunch):
@@ -133,19 +243,20 @@ def _detection(model, bunch):
         return np.column_stack([metrics, np.arange(len(metrics)) % _PERIOD])
 
     start = time.process_time()
-    model.fit(rows(bunch.data)[:_N_TRAIN])
+    _fit(model, rows(bunch.data)[:_N_TRAIN])
     scores = model.anomaly_score(rows(bunch.data)[_N_TRAIN:])
     seconds = time.process_time() - start
     normal = model.anomaly_score(rows(bunch.originals)[_N_TRAIN:])
     anomalous, alarms = bunch.target[_N_TRAIN:] == -1, scores > model.threshold_
     events = event_scores(anomalous, alarms)
     spikes = bunch.spans[bunch.kinds == "spike"] - _N_TRAIN
+    found = [alarms[first:stop].any() for first, stop in spikes]
     return {
         "ROC AUC": roc_auc_score(anomalous, scores),
         "AP": average_precision_score(anomalous, scores),
         "normal flagged": np.mean(normal > model.threshold_),
         "events": events["event_recall"],
-        "spikes": np.mean([alarms[first:stop].any() for first, stop in spikes]),
+        "spikes": np.mean(found) if found else np.nan,
         "false alarms": events["false_alarms"],
         "delay": events["delay"],
         "seconds": seconds,
@@ -191,7 +302,8 @@ def measure_promise(seeds):
                     window_length=_WINDOW,
                     aggregation=aggregation,
                     false_alarm_rate=_RATE,
-                ).fit(past)
+                )
+                _fit(model, past)
                 flagged[f'blocks in turn, "{aggregation}"'] = np.mean(
                     model.predict(new) == -1
                 )

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import column_or_1d
 
-from .model_selection import check_anomaly_labels
+from ..model_selection import check_anomaly_labels
 
 __all__ = ["event_scores"]
 

@@ -1,5 +1,6 @@
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,9 +12,17 @@ from sklearn.base import (
 )
 from typing_extensions import Self
 
-__all__ = ["SlidingWindow", "TimeSeriesDetector", "event_scores"]
+__all__ = [
+    "AdaptiveThreshold",
+    "Alarm",
+    "SlidingWindow",
+    "TimeSeriesDetector",
+    "alarm_events",
+    "calendar_columns",
+    "event_scores",
+]
 
-_Aggregation = Literal["mean", "max", "last"]
+_Aggregation = Literal["mean", "max", "min", "last"]
 _Missing = Literal["raise", "drop"]
 
 class _SeriesEstimator(BaseEstimator):
@@ -23,6 +32,8 @@ class _SeriesEstimator(BaseEstimator):
     sampling_interval_: np.timedelta64 | None
 
 class SlidingWindow(TransformerMixin, _SeriesEstimator):
+    length_: int
+    stride_: int
     def __init__(
         self, length: int, *, stride: int = 1, missing: _Missing = "raise"
     ) -> None: ...
@@ -37,6 +48,9 @@ class TimeSeriesDetector(MetaEstimatorMixin, OutlierMixin, _SeriesEstimator):
     offset_: float
     threshold_rule_: Any
     reference_scores_: NDArray[np.float64]
+    held_out_rates_: NDArray[np.float64]
+    window_length_: int
+    aggregation_: _Aggregation
     def __init__(
         self,
         detector: Any,
@@ -45,6 +59,7 @@ class TimeSeriesDetector(MetaEstimatorMixin, OutlierMixin, _SeriesEstimator):
         stride: int | Literal["auto"] = "auto",
         aggregation: _Aggregation = "mean",
         n_blocks: int = 5,
+        contamination: float | Literal["auto"] = "auto",
         false_alarm_rate: float = 0.05,
         threshold: Literal["auto", "max", "tail", "conformal"]
         | float
@@ -63,10 +78,59 @@ class TimeSeriesDetector(MetaEstimatorMixin, OutlierMixin, _SeriesEstimator):
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]: ...
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]: ...
     def predict(self, X: ArrayLike) -> NDArray[np.int64]: ...
+    def p_values(self, X: ArrayLike) -> NDArray[np.float64]: ...
+    def explain(self, X: ArrayLike) -> NDArray[np.float64]: ...
+    def alarms(
+        self,
+        X: ArrayLike,
+        *,
+        threshold: ArrayLike | None = None,
+        release: ArrayLike | None = None,
+        cooldown: int | None = None,
+    ) -> list[Alarm]: ...
     def set_threshold(
         self, threshold: Any = "auto", *, false_alarm_rate: float | None = None
     ) -> Self: ...
 
+class AdaptiveThreshold(BaseEstimator):
+    false_alarm_rate: float
+    step: float
+    threshold_: float
+    n_seen_: int
+    n_flagged_: int
+    def __init__(
+        self, *, false_alarm_rate: float = 0.05, step: float = 0.05
+    ) -> None: ...
+    def fit(self, scores: ArrayLike, y: Any = None) -> Self: ...
+    @overload
+    def update(self, scores: float, *, learn: bool | ArrayLike = True) -> float: ...
+    @overload
+    def update(
+        self,
+        scores: Sequence[float] | NDArray[Any],
+        *,
+        learn: bool | ArrayLike = True,
+    ) -> NDArray[np.float64]: ...
+
+@dataclass(frozen=True)
+class Alarm:
+    start: Any
+    end: Any
+    peak: Any
+    score: float
+    n_steps: int
+
+def alarm_events(
+    scores: ArrayLike,
+    threshold: ArrayLike,
+    *,
+    release: ArrayLike | None = None,
+    cooldown: int = 0,
+    index: Sequence[Any] | Any | None = None,
+) -> list[Alarm]: ...
+def calendar_columns(
+    times: Any, *, days_off: Sequence[int] = (5, 6), holidays: Iterable[Any] = ()
+) -> dict[str, NDArray[np.float64]]: ...
 def event_scores(
     y_true: ArrayLike, y_pred: ArrayLike, *, alpha: float = 0.0
 ) -> dict[str, float]: ...

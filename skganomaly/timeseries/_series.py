@@ -1,0 +1,266 @@
+"""Reading a series: its values, and which steps follow one another in time."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils.validation import column_or_1d, validate_data
+
+from .._compat import StrOptions
+
+__all__ = ["Series", "SeriesEstimator"]
+
+_MAX_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Series:
+    """A series that has been checked.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n_kept, n_metrics)
+        The steps that have a time of their own.
+    whole : ndarray of bool of shape (n_kept,)
+        Which of them have all values.
+    follows : ndarray of bool of shape (n_kept,)
+        Which of them come one interval after the step before them, in one series.
+    kept : ndarray of int of shape (n_kept,)
+        Their positions in what was given.
+    n_steps : int
+        Steps that were given.
+    """
+
+    values: np.ndarray
+    whole: np.ndarray
+    follows: np.ndarray
+    kept: np.ndarray
+    n_steps: int
+
+    def spread(self, steps):
+        """Put what is known of the steps kept where they were; NaN elsewhere."""
+        full = np.full((self.n_steps, *steps.shape[1:]), np.nan)
+        full[self.kept] = steps
+        return full
+
+
+class SeriesEstimator(BaseEstimator):
+    """What comes in as a series is checked in one place."""
+
+    _parameter_constraints = {"missing": [StrOptions({"raise", "drop"})]}
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self.missing == "drop"
+        return tags
+
+    def _read(self, X, *, reset, groups=None):
+        """Check a series, or one below the other as many as `groups` tells apart."""
+        index = X.index if hasattr(X, "iloc") else None
+        X = self._read_values(X, index, reset)
+        whole = ~np.isnan(X).any(axis=1)
+        if self.missing == "raise" and not whole.all():
+            first = int(np.argmin(whole))
+            raise ValueError(
+                f"X contains NaN in {np.sum(~whole)} of {len(X)} steps, first in "
+                f"step {first}{_at(index, first)}. Fill them first, or pass "
+                "missing='drop' to leave out the windows that touch one."
+            )
+        together = _together(X, groups)
+        kept, follows = self._follow(index, together, reset)
+        return Series(X[kept], whole[kept], follows, kept, len(X))
+
+    def _read_values(self, X, index, reset):
+        shape = np.shape(X) if isinstance(X, list | tuple) else getattr(X, "shape", ())
+        if len(shape) == 1:
+            if not reset and self.n_features_in_ != 1:
+                raise ValueError(
+                    f"X is one-dimensional, and {type(self).__name__} was fitted on "
+                    f"{self.n_features_in_} metrics. Reshape your data to (n_steps, "
+                    f"{self.n_features_in_})."
+                )
+            # A Series keeps its name; a masked array its mask.
+            X = np.ma.asanyarray(X) if np.ma.isMaskedArray(X) else X
+            X = _column(X) if index is None else X.to_frame()
+        _refuse_what_is_no_number(X)
+        if np.ma.isMaskedArray(X):
+            X = np.ma.filled(X.astype(np.float64), np.nan)
+        return validate_data(
+            self,
+            X,
+            reset=reset,
+            dtype=np.float64,
+            ensure_all_finite="allow-nan",
+            ensure_min_samples=2 if reset else 1,
+        )
+
+    def _follow(self, index, together, reset):
+        """Which steps have a time of their own, and which of these follow on."""
+        n_steps = len(together) + 1
+        kept, follows = np.arange(n_steps), np.append(True, together)
+        times = index.to_timestamp() if hasattr(index, "to_timestamp") else index
+        if getattr(times, "tz", None) is not None:
+            times = times.tz_convert(None)
+        times = np.asarray(times)
+        if reset:
+            self.sampling_interval_ = None
+        if times.dtype.kind not in "mM" or not together.any():
+            return kept, follows
+        if np.isnat(times).any():
+            first = int(np.argmax(np.isnat(times)))
+            raise ValueError(f"Step {first} of X has no time (NaT). Remove it.")
+        intervals = np.diff(times)
+        usual = self.sampling_interval_
+        zero = np.timedelta64(0)
+        if usual is None:
+            usual = np.median(intervals[together])
+        backward = reset and np.mean(intervals[together] <= zero) > 0.5
+        early = together & (intervals <= usual / 2)
+        if backward or usual <= zero or (early.any() and self.missing == "raise"):
+            self._refuse_times(index, intervals, together, early, usual)
+        if reset:
+            self.sampling_interval_ = usual
+        jumps = np.zeros(len(together), dtype=bool)
+        if early.any():
+            kept, jumps = _own_times(times, together, usual)
+            series = np.append(0, np.cumsum(~together))[kept]
+            together = series[1:] == series[:-1]
+            intervals = np.diff(times[kept])
+        gaps = together & ~jumps & (intervals >= 1.5 * usual)
+        if self.missing == "raise" and gaps.any():
+            raise ValueError(
+                f"X has gaps in time, {gaps.sum()} in number: "
+                f"{_where(index, intervals, gaps, usual)}. Fill them first "
+                f"({_remedy(index, usual)}), pass missing='drop' to leave out the "
+                "windows that span one, or pass X.to_numpy() if its steps follow one "
+                "another all the same."
+            )
+        if len(kept) < n_steps or jumps.any():
+            warnings.warn(
+                f"Times of X are out of step: {n_steps - len(kept)} of {n_steps} steps "
+                "repeat a time, come less than half an interval after the step before "
+                "or a little before it; they are left out and have no score. No "
+                f"window spans the {jumps.sum()} places where time jumps back or the "
+                f"{gaps.sum()} gaps. An interval is {_plain(usual)}.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return kept, np.append(True, together & ~gaps & ~jumps)
+
+    def _refuse_times(self, index, intervals, together, early, usual):
+        """Say which times are not in steps, and what can be done."""
+        wrong = early if early.any() else together & (intervals <= np.timedelta64(0))
+        repeated = int(np.sum(together & (intervals == np.timedelta64(0))))
+        drop = ""
+        if self.missing == "raise":
+            drop = ", or pass missing='drop' to keep the first step of each time"
+        raise ValueError(
+            f"The times of X are not in steps, {wrong.sum()} times ({repeated} of them "
+            f"repeated): {_where(index, intervals, wrong, usual)}. Sort X by time and "
+            f"sample it as the training series was ({_remedy(index, usual)}), for "
+            f"several series fit with `groups`{drop}."
+        )
+
+
+def _column(X):
+    X = X if np.ma.isMaskedArray(X) else np.asarray(X)
+    return X.reshape(-1, 1)
+
+
+def _together(X, groups):
+    """Which neighbouring steps are of one series."""
+    if groups is None:
+        return np.ones(len(X) - 1, dtype=bool)
+    check_consistent_length(X, groups)
+    try:
+        groups = check_array(column_or_1d(groups), ensure_2d=False, dtype=None)
+    # AttributeError is what scikit-learn 1.6 makes of pandas.NA.
+    except (AttributeError, ValueError) as error:
+        raise ValueError(
+            "groups must be the name or the number of the series that each "
+            f"step is of, without missing ones. {error}"
+        ) from error
+    return groups[1:] == groups[:-1]
+
+
+def _own_times(times, together, usual):
+    """Steps to keep, the first of each time, and where among them time jumps back.
+
+    A step less than half an interval after the last one kept is another reading of
+    the same moment. One that lies before it by no more than jitter explains came late;
+    further back, a clock was set and what follows is a series of its own.
+    """
+    kept, jumps, last = [0], [], times[0]
+    starts = np.append(True, ~together)
+    for step in range(1, len(times)):
+        ahead = times[step] - last
+        jump = ahead <= -1.5 * usual
+        if not starts[step] and not jump and ahead <= usual / 2:
+            continue
+        kept.append(step)
+        jumps.append(jump and not starts[step])
+        last = times[step]
+    return np.array(kept), np.array(jumps, dtype=bool)
+
+
+def _refuse_what_is_no_number(X):
+    """Dates and durations, whose missing values pass as numbers, and words."""
+    if hasattr(X, "iloc"):
+        columns = [(repr(name), X.iloc[:, i]) for i, name in enumerate(X.columns)]
+        bad = [f"{name} ({x.dtype})" for name, x in columns if _is_no_number(x)]
+    else:
+        if not isinstance(X, np.ndarray) or X.ndim != 2:
+            return
+        bad = [f"{i} ({X.dtype})" for i, x in enumerate(X.T) if _has_times(x)]
+    if bad:
+        more = f" and {len(bad) - _MAX_NAMED} more" if len(bad) > _MAX_NAMED else ""
+        raise ValueError(
+            f"X has columns that are not numbers: {', '.join(bad[:_MAX_NAMED])}{more}. "
+            "Make the times of the steps the index (X.set_index(...)), turn durations "
+            "into seconds (X[...].dt.total_seconds()), encode or leave out the others."
+        )
+
+
+def _is_no_number(column):
+    if _has_times(column):
+        return True
+    try:
+        np.asarray(column, dtype=np.float64)
+    except (TypeError, ValueError):
+        return True
+    return False
+
+
+def _has_times(column):
+    kind = getattr(column.dtype, "kind", "O")
+    if kind != "O":
+        return kind in "mM"
+    # float() takes NumPy's missing time for a number.
+    times = np.datetime64, np.timedelta64
+    return any(isinstance(value, times) for value in np.asarray(column, dtype=object))
+
+
+def _at(index, step):
+    return "" if index is None else f" ({index[step]})"
+
+
+def _plain(interval):
+    return interval.astype("timedelta64[us]").item()
+
+
+def _where(index, intervals, flags, usual):
+    """The first of the intervals flagged, in words."""
+    step = int(np.argmax(flags)) + 1
+    return (
+        f"{_plain(intervals[step - 1])} before step {step}{_at(index, step)}, where "
+        f"{_plain(usual)} is usual"
+    )
+
+
+def _remedy(index, usual):
+    """How pandas makes regular steps of these times, repeated ones included."""
+    seconds = usual / np.timedelta64(1, "s")
+    frame = "X.to_timestamp()" if hasattr(index, "to_timestamp") else "X"
+    return f"pandas: {frame}.resample('{seconds:.6g}s').mean().interpolate()"

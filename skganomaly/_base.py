@@ -604,7 +604,7 @@ class BaseGANDetector(
     def _problems(self, report, record):
         """What went wrong with the training; None is nothing."""
         return [
-            divergence(report.error, self._auto("learning_rate")),
+            divergence(report.error, report.n_steps, self._auto("learning_rate")),
             constant_rows() if report.dead_columns == self.n_features_in_ else None,
             record.near_copies.finding if record.near_copies else None,
             record.memorisation(),

@@ -31,6 +31,8 @@ _OUT_OF_REACH = 0.5
 # A residual with so many times the mean square of the rows has exploded. One of a
 # network that makes nothing of its input has once that.
 _EXPLODED = 3.0
+_EXPLODED_EARLY = 100.0
+_SETTLED = 30
 # A loss is still falling if it lost this share over the last quarter of the epochs.
 _STILL_FALLING = 0.1
 
@@ -240,16 +242,21 @@ def certainty(losses):
     )
 
 
-def divergence(error, learning_rate):
+def divergence(error, n_steps, learning_rate):
     """A finding on networks whose residuals have exploded, or None.
 
     Parameters
     ----------
     error : list of float
         For each member the mean squared residual over the mean square of the rows.
+    n_steps : int
+        Steps of the training.
     learning_rate : float
     """
-    if all(share <= _EXPLODED for share in error):
+    # What networks make of rows at first may be a few times as large as these.
+    bound = _EXPLODED if n_steps >= _SETTLED else _EXPLODED_EARLY
+    # Not so for NaN either.
+    if all(share <= bound for share in error):
         return None
     return Finding(
         "diverged",

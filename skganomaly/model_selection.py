@@ -260,8 +260,8 @@ class InlierGroupKFold(StratifiedGroupKFold):
         y : array-like of shape (n_samples,) or None, default=None
             Labels in any coding that :func:`check_anomaly_labels` reads. None means
             that all rows are normal.
-        groups : array-like of shape (n_samples,)
-            The group of each row.
+        groups : array-like of shape (n_samples,) or None, default=None
+            The group of each row; None is an error.
 
         Yields
         ------

@@ -165,11 +165,12 @@ def test_input_shape_does_not_scramble_arrays(input_shape, array_shape):
 
 
 def test_equal_rows_are_found():
-    """Each key leads to a reference row that equals the row."""
+    """Each key leads to the group of the row that equals it."""
     references = rows(200).astype(np.float32)
     order = np.random.default_rng(1).permutation(200)
-    found = RowIndex(row_keys(references)).find(row_keys(references[order]))
-    assert_array_equal(found, order)
+    groups = np.arange(200) // 3
+    found = RowIndex(row_keys(references), groups).find(row_keys(references[order]))
+    assert_array_equal(found, groups[order])
 
 
 def test_keys_do_not_depend_on_company_or_layout():
@@ -202,15 +203,16 @@ def test_close_rows_are_different_rows():
 
 def test_unknown_rows_are_minus_one():
     """Keys before, between and after those of the references are not found."""
-    index = RowIndex(np.array([20, 10, 30], dtype=np.uint64))
+    index = RowIndex(np.array([20, 10, 30], dtype=np.uint64), np.arange(3))
     keys = np.array([5, 10, 15, 30, 35, 20], dtype=np.uint64)
     assert_array_equal(index.find(keys), [-1, 1, -1, 2, -1, 0])
 
 
-def test_duplicates_share_one_reference():
-    """Of equal references one is found, always the same."""
+def test_duplicates_share_one_group():
+    """Of equal rows the first is found, always the same."""
     values = rows(10).astype(np.float32)
-    index = RowIndex(row_keys(np.concatenate([values, values, values[:3]])))
+    known = np.concatenate([values, values, values[:3]])
+    index = RowIndex(row_keys(known), np.arange(23))
     found = index.find(row_keys(values))
     assert_array_equal(found, np.arange(10))
     assert_array_equal(index.find(row_keys(values[::-1])), found[::-1])

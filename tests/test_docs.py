@@ -64,6 +64,7 @@ PUBLIC = {
         "make_metric_anomalies",
     ],
     model_selection: [
+        "InlierGroupKFold",
         "InlierKFold",
         "anomaly_average_precision",
         "anomaly_f1",

@@ -579,6 +579,7 @@ def test_pythresh_as_threshold(small, name, numpy_state_kept):
     assert_allclose(moved, rule.threshold_ + 5)
 
 
+@pytest.mark.filterwarnings("ignore:All training rows are equal:UserWarning")
 def test_pythresh_on_constant_scores(small, numpy_state_kept):
     """A thresholder that fails on equal scores says so, here and in PyOD."""
     karch = pytest.importorskip("pythresh.thresholds.karch")

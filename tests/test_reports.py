@@ -10,7 +10,7 @@ from numpy.testing import assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
-from skganomaly._health import falling_losses, near_copies, too_short
+from skganomaly._health import falling_losses, too_short
 from skganomaly._memorisation import (
     held_out_by_itself,
     memorisation,
@@ -212,12 +212,6 @@ def test_columns_that_never_vary_are_a_note(small, table):
     assert report.problems == []
     assert [note.name for note in report.notes] == ["dead_columns"]
     assert "1 of 5 columns" in report.notes[0].seen
-
-
-def test_words_on_near_copies():
-    """They say the share and what to do."""
-    finding = near_copies(0.83)
-    assert "83%" in finding.seen and "groups" in finding.remedy
 
 
 # The report itself.

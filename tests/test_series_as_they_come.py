@@ -276,15 +276,16 @@ def test_an_interrupt_ends_the_whole_fit(frame, call, monkeypatch):
 
 def test_that_windows_overlap_is_no_news():
     """A detector warns of it for its own threshold, which is not used here."""
-    rng = np.random.default_rng(0)
-    walk = rng.normal(size=(600, 2)).cumsum(axis=0)
+    X = make_metric_anomalies(2000, n_anomalies=0, period=100, random_state=0).data
     small = AutoencoderDetector(max_steps=5, n_members=1, random_state=0)
-    windows = SlidingWindow(20, stride=2).fit_transform(walk)
+    # Twenty windows a season, so that each phase comes back.
+    windows = SlidingWindow(50, stride=5).fit_transform(X)
     with pytest.warns(UserWarning, match="Training rows come in groups"):
         small.fit(windows)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        monitor = TimeSeriesDetector(small, window_length=20, n_blocks=2).fit(walk)
+        monitor = TimeSeriesDetector(small, window_length=50, n_blocks=2)
+        monitor.fit(X)
     assert not [w for w in caught if "come in groups" in str(w.message)]
     assert "near_copies" not in str(monitor.detector_.training_report_.problems)
 

@@ -162,6 +162,6 @@ def test_no_diagnostic_ends_a_fit(small, cls):
     detector = small(cls, scaler=None).fit(X)
     assert np.isfinite(detector.anomaly_score(X)).all()
     assert np.isfinite(detector.sample(3, random_state=0)).all()
-    for figures in detector.training_report_.values():
+    for figures in vars(detector.training_report_).values():
         values = figures.values() if isinstance(figures, dict) else np.ravel(figures)
         assert all(np.isfinite(v) for v in values if isinstance(v, float))

@@ -12,6 +12,7 @@ from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils import Bunch
 
 from .. import AutoencoderDetector, GANomalyDetector
+from .._near_copies import near_copies_are_known
 from ..datasets import make_metric_anomalies
 from ..timeseries import (
     AdaptiveThreshold,
@@ -294,7 +295,8 @@ def measure_promise(seeds):
                     cut = np.quantile(detector.score_samples(rows), _RATE)
                     alarms = detector.score_samples(windows) < cut
                 else:
-                    alarms = detector.fit(rows).predict(windows) == -1
+                    with near_copies_are_known():
+                        alarms = detector.fit(rows).predict(windows) == -1
                 flagged[f"the detector's, {words} windows"] = alarms.mean()
             for aggregation in ("last", "mean"):
                 model = TimeSeriesDetector(

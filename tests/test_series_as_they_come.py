@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import config_context
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
@@ -115,6 +116,55 @@ def test_the_advice_of_the_error_works(frame, kind):
     assert len(SlidingWindow(3).fit_transform(mended)) == 198
 
 
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_times_that_count_whole_intervals(unit):
+    """Half an interval is not rounded away, or every step would be a gap."""
+    one = np.timedelta64(1, unit)
+    series = pd.Series(
+        np.arange(20.0), np.datetime64("2024-01-01") + np.arange(20) * one
+    )
+    window = SlidingWindow(4).fit(series)
+    assert window.sampling_interval_ == one
+    uneven = start + np.cumsum([3, 4] * 10) * one
+    assert len(window.fit_transform(series.set_axis(uneven))) == 17
+    uneven[10:] += 3 * one
+    with pytest.raises(ValueError, match="X has gaps in time, 1 in number"):
+        SlidingWindow(4).fit(series.set_axis(uneven))
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        pd.date_range("2024-10-26", periods=200, freq="5min"),
+        pd.date_range("2024-10-26 22:00Z", periods=200, freq="5min"),
+        pd.timedelta_range("0h", periods=200, freq="5min"),
+        pd.date_range("2024-10-26", periods=200, freq="D").map(pd.Timestamp.date),
+    ],
+    ids=["times", "offsets", "durations", "dates"],
+)
+def test_times_among_objects_are_times(frame, times):
+    """Times with two offsets, for one, are objects; gaps are found all the same."""
+    objects = pd.Index(list(times), dtype=object)
+    if getattr(times, "tz", None) is not None:
+        winter = list(times[36:].tz_convert("Etc/GMT-1"))
+        objects = pd.Index([*times[:36].tz_convert("Etc/GMT-2"), *winter], dtype=object)
+    window = SlidingWindow(4)
+    window.fit(frame.set_axis(objects))
+    assert window.sampling_interval_ == pd.Timedelta(times[1] - times[0])
+    with pytest.raises(ValueError, match="X has gaps in time, 1 in number"):
+        window.fit(frame.set_axis(objects).drop(objects[50]))
+
+
+def test_the_remedy_for_times_out_of_order_is_an_interval(frame):
+    """Where most intervals are zero or negative, it is the usual one after sorting."""
+    twice = frame.set_axis(np.repeat(frame.index[:100], 2))
+    for wrong in (twice, frame.iloc[::-1]):
+        with pytest.raises(ValueError, match=r"resample\('300s'\)"):
+            SlidingWindow(4).fit(wrong)
+    with pytest.raises(ValueError, match="one time"):
+        SlidingWindow(4).fit(frame.set_axis(frame.index[:1].repeat(200)))
+
+
 def test_two_series_with_repeats(frame):
     """A repeated time in one series, which the next begins with, is another's step."""
     one = frame.iloc[[*range(100), 99]]
@@ -175,6 +225,35 @@ def test_times_as_values_are_refused(frame, estimator, missing):
         estimator.fit(durations.to_numpy())
     with pytest.raises(ValueError, match="6 more"):
         estimator.fit(pd.DataFrame({f"c{i}": ["x"] * 200 for i in range(11)}))
+
+
+def test_lists_hide_neither_a_mask_nor_a_missing_time():
+    """A missing time is no number, and a masked value is a missing one."""
+    hidden = [[1.0, np.timedelta64("NaT")]] * 20
+    with pytest.raises(ValueError, match="not numbers: 1 "):
+        SlidingWindow(4).fit(hidden)
+    masked = [np.ma.masked_array([1.0, 2.0], mask=[False, i == 9]) for i in range(20)]
+    with pytest.raises(ValueError, match=r"1 of 20 steps, first in step 9.* any: 1"):
+        SlidingWindow(4).fit(masked)
+    assert len(SlidingWindow(4, missing="drop").fit_transform(masked)) == 13
+
+
+@pytest.mark.parametrize("assume_finite", [False, True])
+def test_errors_name_the_metric(frame, assume_finite):
+    """Infinite values are refused with missing='drop' and assume_finite, too."""
+    for value, words in ((np.nan, "NaN"), (np.inf, "infinity")):
+        bad = frame.copy()
+        bad.iloc[7, 1] = value
+        match = f"{words} in 1 of 200 steps, first in step 7 .*any: 'errors'"
+        with config_context(assume_finite=assume_finite):
+            with pytest.raises(ValueError, match=match):
+                SlidingWindow(4).fit(bad)
+    bad.iloc[7, 1] = np.inf
+    with config_context(assume_finite=assume_finite):
+        with pytest.raises(ValueError, match="infinity"):
+            SlidingWindow(4, missing="drop").fit(bad)
+    with pytest.raises(ValueError, match=r"not numbers: 1 .*'north'"):
+        SlidingWindow(4).fit([["1", "north"]] * 20)
 
 
 def test_a_mask_is_missing_values(frame):
@@ -398,3 +477,27 @@ def test_columns_of_a_calendar():
     assert_allclose(columns["hour_sin"] ** 2 + columns["hour_cos"] ** 2, 1 / 4)
     with pytest.raises(TypeError, match="DatetimeIndex, got RangeIndex"):
         calendar_columns(pd.RangeIndex(3))
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"days_off": ["Saturday"]}, "from 0 for Monday"),
+        ({"days_off": (6, 7)}, "from 0 for Monday"),
+        ({"holidays": "2024-03-29"}, "sequence of dates"),
+    ],
+)
+def test_a_calendar_refuses_what_it_would_ignore(options, match):
+    """Names of days, days numbered from 1, one string."""
+    with pytest.raises(ValueError, match=match):
+        calendar_columns(pd.date_range("2024-03-28", periods=3), **options)
+
+
+def test_a_holiday_has_the_date_of_its_place():
+    """Midnight east of Greenwich is another day there."""
+    holiday = pd.Timestamp("2024-03-29", tz="Europe/Vienna")
+    times = pd.date_range("2024-03-27", periods=3)
+    day_off = calendar_columns(times, holidays=[holiday])["day_off"]
+    assert_array_equal(day_off, [0, 0, 1])
+    with pytest.raises(ValueError, match="1 of the times are missing"):
+        calendar_columns(times.insert(0, pd.NaT))

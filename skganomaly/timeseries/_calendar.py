@@ -19,7 +19,7 @@ def calendar_columns(times, *, days_off=(5, 6), holidays=()):
         Days of the week that are not like the others, from 0 for Monday.
     holidays : sequence of dates, default=()
         Further days off: strings such as "2024-12-25", or anything that NumPy makes
-        dates of.
+        dates of. Of a time with a time zone it is the date there.
 
     Returns
     -------
@@ -32,6 +32,9 @@ def calendar_columns(times, *, days_off=(5, 6), holidays=()):
     ------
     TypeError
         If `times` have no hours and days.
+    ValueError
+        If a time is missing (NaT), if `days_off` are not numbers from 0 to 6, or if
+        `holidays` is one string.
 
     Examples
     --------
@@ -49,9 +52,22 @@ def calendar_columns(times, *, days_off=(5, 6), holidays=()):
             f"times must be a DatetimeIndex, got {type(times).__name__}. Make one with "
             "pandas.to_datetime, or pass X.index."
         ) from error
+    if np.isnan(hours).any():
+        raise ValueError(f"{np.isnan(hours).sum()} of the times are missing (NaT).")
+    if not set(days_off) <= set(range(7)):
+        raise ValueError(
+            "days_off must be numbers from 0 for Monday to 6 for Sunday, got "
+            f"{tuple(days_off)!r}."
+        )
+    if isinstance(holidays, str):
+        raise ValueError(
+            f"holidays must be a sequence of dates; pass [{holidays!r}] for one."
+        )
     off = np.isin(weekday, list(days_off))
     if len(holidays):
-        dates = np.asarray(list(holidays), dtype="datetime64[D]")
+        # NumPy's dates know no time zone, and would be those of another place.
+        dates = [day.date() if hasattr(day, "hour") else day for day in holidays]
+        dates = np.asarray(dates, dtype="datetime64[D]")
         off |= np.isin(days.astype("datetime64[D]"), dates)
     angle = 2 * np.pi * hours / 24
     return {

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -59,21 +60,25 @@ class SeriesEstimator(BaseEstimator):
     def _read(self, X, *, reset, groups=None):
         """Check a series, or one below the other as many as `groups` tells apart."""
         index = X.index if hasattr(X, "iloc") else None
+        names = getattr(X, "columns", None)
         X = self._read_values(X, index, reset)
         whole = ~np.isnan(X).any(axis=1)
         if self.missing == "raise" and not whole.all():
             first = int(np.argmin(whole))
             raise ValueError(
                 f"X contains NaN in {np.sum(~whole)} of {len(X)} steps, first in "
-                f"step {first}{_at(index, first)}. Fill them first, or pass "
-                "missing='drop' to leave out the windows that touch one."
+                f"step {first}{_at(index, first)}"
+                f"{_in_columns(names, np.isnan(X).any(axis=0))}. Fill them first, or "
+                "pass missing='drop' to leave out the windows that touch one."
             )
         together = _together(X, groups)
         kept, follows = self._follow(index, together, reset)
         return Series(X[kept], whole[kept], follows, kept, len(X))
 
     def _read_values(self, X, index, reset):
-        shape = np.shape(X) if isinstance(X, list | tuple) else getattr(X, "shape", ())
+        if isinstance(X, list | tuple):
+            X = _as_array(X)
+        shape = getattr(X, "shape", ())
         if len(shape) == 1:
             if not reset and self.n_features_in_ != 1:
                 raise ValueError(
@@ -87,23 +92,23 @@ class SeriesEstimator(BaseEstimator):
         _refuse_what_is_no_number(X)
         if np.ma.isMaskedArray(X):
             X = np.ma.filled(X.astype(np.float64), np.nan)
-        return validate_data(
+        values = validate_data(
             self,
             X,
             reset=reset,
             dtype=np.float64,
-            ensure_all_finite="allow-nan",
+            # scikit-learn can be told to assume it, and names no column.
+            ensure_all_finite=False,
             ensure_min_samples=2 if reset else 1,
         )
+        _refuse_infinite(X, values, index)
+        return values
 
     def _follow(self, index, together, reset):
         """Which steps have a time of their own, and which of these follow on."""
         n_steps = len(together) + 1
         kept, follows = np.arange(n_steps), np.append(True, together)
-        times = index.to_timestamp() if hasattr(index, "to_timestamp") else index
-        if getattr(times, "tz", None) is not None:
-            times = times.tz_convert(None)
-        times = np.asarray(times)
+        times = _times_of(index)
         if reset:
             self.sampling_interval_ = None
         if times.dtype.kind not in "mM" or not together.any():
@@ -117,7 +122,8 @@ class SeriesEstimator(BaseEstimator):
         if usual is None:
             usual = np.median(intervals[together])
         backward = reset and np.mean(intervals[together] <= zero) > 0.5
-        early = together & (intervals <= usual / 2)
+        # In whole numbers: half a second is none where times count seconds.
+        early = together & (2 * intervals <= usual)
         if backward or usual <= zero or (early.any() and self.missing == "raise"):
             self._refuse_times(index, intervals, together, early, usual)
         if reset:
@@ -128,7 +134,7 @@ class SeriesEstimator(BaseEstimator):
             series = np.append(0, np.cumsum(~together))[kept]
             together = series[1:] == series[:-1]
             intervals = np.diff(times[kept])
-        gaps = together & ~jumps & (intervals >= 1.5 * usual)
+        gaps = together & ~jumps & (2 * intervals >= 3 * usual)
         if self.missing == "raise" and gaps.any():
             raise ValueError(
                 f"X has gaps in time, {gaps.sum()} in number: "
@@ -152,7 +158,17 @@ class SeriesEstimator(BaseEstimator):
     def _refuse_times(self, index, intervals, together, early, usual):
         """Say which times are not in steps, and what can be done."""
         wrong = early if early.any() else together & (intervals <= np.timedelta64(0))
-        repeated = int(np.sum(together & (intervals == np.timedelta64(0))))
+        zero = np.timedelta64(0)
+        repeated = int(np.sum(together & (intervals == zero)))
+        if usual <= zero:
+            # What is usual once the steps are sorted.
+            sizes = np.abs(intervals[together & (intervals != zero)])
+            if not len(sizes):
+                raise ValueError(
+                    f"All steps of X have one time{_at(index, 0)}. Give each step a "
+                    "time of its own, or pass X.to_numpy() if steps follow one another."
+                )
+            usual = np.median(sizes)
         drop = ""
         if self.missing == "raise":
             drop = ", or pass missing='drop' to keep the first step of each time"
@@ -162,6 +178,34 @@ class SeriesEstimator(BaseEstimator):
             f"sample it as the training series was ({_remedy(index, usual)}), for "
             f"several series fit with `groups`{drop}."
         )
+
+
+def _as_array(X):
+    """An array of a list that hides neither a mask nor a missing time in it."""
+    if any(np.ma.isMaskedArray(row) for row in X):
+        return np.ma.stack(X)
+    try:
+        array = np.asarray(X)
+    except ValueError as error:
+        raise ValueError(f"The steps of X have unequal lengths. ({error})") from error
+    return array
+
+
+def _times_of(index):
+    """Times of the steps as an array, which has another dtype if there are none."""
+    times = index.to_timestamp() if hasattr(index, "to_timestamp") else index
+    if getattr(getattr(times, "dtype", None), "kind", "") == "O":
+        # As times with several offsets are read, or after a concatenation.
+        kind = getattr(times, "inferred_type", "")
+        if kind in ("date", "datetime", "datetime64", "timedelta", "timedelta64"):
+            import pandas
+
+            is_date = kind.startswith("date")
+            read = partial(pandas.to_datetime, utc=True)
+            times = (read if is_date else pandas.to_timedelta)(times)
+    if getattr(times, "tz", None) is not None:
+        times = times.tz_convert(None)
+    return np.asarray(times)
 
 
 def _column(X):
@@ -196,8 +240,8 @@ def _own_times(times, together, usual):
     starts = np.append(True, ~together)
     for step in range(1, len(times)):
         ahead = times[step] - last
-        jump = ahead <= -1.5 * usual
-        if not starts[step] and not jump and ahead <= usual / 2:
+        jump = 2 * ahead <= -3 * usual
+        if not starts[step] and not jump and 2 * ahead <= usual:
             continue
         kept.append(step)
         jumps.append(jump and not starts[step])
@@ -209,28 +253,38 @@ def _refuse_what_is_no_number(X):
     """Dates and durations, whose missing values pass as numbers, and words."""
     if hasattr(X, "iloc"):
         columns = [(repr(name), X.iloc[:, i]) for i, name in enumerate(X.columns)]
-        bad = [f"{name} ({x.dtype})" for name, x in columns if _is_no_number(x)]
+    elif isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind not in "biufc":
+        columns = [(str(i), x) for i, x in enumerate(np.ma.getdata(X).T)]
     else:
-        if not isinstance(X, np.ndarray) or X.ndim != 2:
-            return
-        bad = [f"{i} ({X.dtype})" for i, x in enumerate(X.T) if _has_times(x)]
+        return
+    reasons = [_why_no_number(x) for _, x in columns]
+    bad = [
+        f"{name} ({x.dtype})"
+        for (name, x), reason in zip(columns, reasons, strict=True)
+        if reason is not None
+    ]
     if bad:
+        reason = next(filter(None, reasons))
         more = f" and {len(bad) - _MAX_NAMED} more" if len(bad) > _MAX_NAMED else ""
-        raise ValueError(
+        raise type(reason)(
             f"X has columns that are not numbers: {', '.join(bad[:_MAX_NAMED])}{more}. "
             "Make the times of the steps the index (X.set_index(...)), turn durations "
-            "into seconds (X[...].dt.total_seconds()), encode or leave out the others."
+            "into seconds (X[...].dt.total_seconds()), encode or leave out the others. "
+            f"({reason})"
         )
 
 
-def _is_no_number(column):
+def _why_no_number(column):
+    """The error that a column of dates or words gives, or None if it has numbers."""
     if _has_times(column):
-        return True
+        return ValueError("times are no numbers")
     try:
         np.asarray(column, dtype=np.float64)
-    except (TypeError, ValueError):
-        return True
-    return False
+    except TypeError as error:
+        return TypeError(str(error))
+    except ValueError as error:
+        return ValueError(str(error))
+    return None
 
 
 def _has_times(column):
@@ -242,12 +296,36 @@ def _has_times(column):
     return any(isinstance(value, times) for value in np.asarray(column, dtype=object))
 
 
+def _refuse_infinite(X, values, index):
+    """Refuse infinite values, with where the first one is."""
+    infinite = np.isinf(values)
+    if infinite.any():
+        steps, names = infinite.any(axis=1), getattr(X, "columns", None)
+        first = int(np.argmax(steps))
+        raise ValueError(
+            f"X contains infinity in {steps.sum()} of {len(values)} steps, first in "
+            f"step {first}{_at(index, first)}"
+            f"{_in_columns(names, infinite.any(axis=0))}. Set it to the largest value "
+            "that makes sense, or to NaN with missing='drop'."
+        )
+
+
+def _in_columns(names, bad):
+    """Which of several metrics it is."""
+    if len(bad) == 1:
+        return ""
+    found = [str(i) if names is None else repr(names[i]) for i in np.flatnonzero(bad)]
+    more = f" and {len(found) - _MAX_NAMED} more" if len(found) > _MAX_NAMED else ""
+    return f"; columns with any: {', '.join(found[:_MAX_NAMED])}{more}"
+
+
 def _at(index, step):
     return "" if index is None else f" ({index[step]})"
 
 
 def _plain(interval):
-    return interval.astype("timedelta64[us]").item()
+    interval = interval.astype("timedelta64[us]").item()
+    return f"-{-interval}" if interval.days < 0 else str(interval)
 
 
 def _where(index, intervals, flags, usual):

@@ -119,10 +119,8 @@ def test_the_advice_of_the_error_works(frame, kind):
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
 def test_times_that_count_whole_intervals(unit):
     """Half an interval is not rounded away, or every step would be a gap."""
-    one = np.timedelta64(1, unit)
-    series = pd.Series(
-        np.arange(20.0), np.datetime64("2024-01-01") + np.arange(20) * one
-    )
+    one, start = np.timedelta64(1, unit), np.datetime64("2024-01-01")
+    series = pd.Series(np.arange(20.0), start + np.arange(20) * one)
     window = SlidingWindow(4).fit(series)
     assert window.sampling_interval_ == one
     uneven = start + np.cumsum([3, 4] * 10) * one

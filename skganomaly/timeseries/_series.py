@@ -2,7 +2,6 @@
 
 import warnings
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -197,15 +196,18 @@ def _times_of(index):
     if getattr(getattr(times, "dtype", None), "kind", "") == "O":
         # As times with several offsets are read, or after a concatenation.
         kind = getattr(times, "inferred_type", "")
-        if kind in ("date", "datetime", "datetime64", "timedelta", "timedelta64"):
-            import pandas
-
-            is_date = kind.startswith("date")
-            read = partial(pandas.to_datetime, utc=True)
-            times = (read if is_date else pandas.to_timedelta)(times)
+        if kind in ("date", "datetime", "datetime64"):
+            times = np.array(list(map(_without_zone, times)), dtype="datetime64[us]")
+        elif kind in ("timedelta", "timedelta64"):
+            times = np.array(list(times), dtype="timedelta64[us]")
     if getattr(times, "tz", None) is not None:
         times = times.tz_convert(None)
     return np.asarray(times)
+
+
+def _without_zone(time):
+    offset = time.utcoffset() if getattr(time, "tzinfo", None) is not None else None
+    return time if offset is None else time.replace(tzinfo=None) - offset
 
 
 def _column(X):

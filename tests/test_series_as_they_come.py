@@ -151,6 +151,9 @@ def test_times_among_objects_are_times(frame, times):
     assert window.sampling_interval_ == pd.Timedelta(times[1] - times[0])
     with pytest.raises(ValueError, match="X has gaps in time, 1 in number"):
         window.fit(frame.set_axis(objects).drop(objects[50]))
+    missing = pd.Index([*objects[:3], pd.NaT, *objects[4:]], dtype=object)
+    with pytest.raises(ValueError, match="Step 3 of X has no time"):
+        window.fit(frame.set_axis(missing))
 
 
 def test_the_remedy_for_times_out_of_order_is_an_interval(frame):

@@ -199,13 +199,17 @@ def _times_of(index):
         if kind in ("date", "datetime", "datetime64"):
             times = np.array(list(map(_without_zone, times)), dtype="datetime64[us]")
         elif kind in ("timedelta", "timedelta64"):
-            times = np.array(list(times), dtype="timedelta64[us]")
+            times = [None if time != time else time for time in times]
+            times = np.array(times, dtype="timedelta64[us]")
     if getattr(times, "tz", None) is not None:
         times = times.tz_convert(None)
     return np.asarray(times)
 
 
 def _without_zone(time):
+    """The time in Greenwich; None, which NumPy reads as missing, if there is none."""
+    if time != time:
+        return None
     offset = time.utcoffset() if getattr(time, "tzinfo", None) is not None else None
     return time if offset is None else time.replace(tzinfo=None) - offset
 

@@ -71,6 +71,9 @@ def test_drift(short):
     """A fixed threshold does not keep its promise, one that follows does."""
     rows = pd.DataFrame(_metrics.measure_drift(range(3)))
     shares = rows.set_index("threshold")["flagged"]
+    assert shares["adaptive, step=0.2"].between(0.03, 0.08).all()
+    neighbours = rows["detector"] == "5 nearest windows"
+    shares = rows[neighbours].set_index("threshold")["flagged"]
     assert shares["adaptive"].between(0.03, 0.08).all()
     far = (shares - 0.05).abs()
     assert far["fixed"].mean() > 3 * far["adaptive"].mean()

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils import Bunch
@@ -215,13 +216,22 @@ def measure_drift(seeds):
         rng = np.random.default_rng(seed)
         season = np.sin(np.arange(4000) * 2 * np.pi / 288)
         X = season + 0.02 * rng.normal(size=4000).cumsum()
-        for name in ("5 nearest windows", "isolation forest"):
-            detector = _detectors(1, seed)[name]
+        detectors = _detectors(1, seed)
+        detectors = {
+            "5 nearest windows": detectors["5 nearest windows"],
+            # Its scores are ratios, which grow many times over.
+            "local outlier factor": LocalOutlierFactor(novelty=True),
+            "isolation forest": detectors["isolation forest"],
+        }
+        for name, detector in detectors.items():
             model = TimeSeriesDetector(detector, window_length=60, aggregation="last")
             _fit(model, X[:600])
             scores = model.anomaly_score(X[600:])
-            cuts = AdaptiveThreshold().fit(model.reference_scores_).update(scores)
-            for threshold, cut in (("fixed", model.threshold_), ("adaptive", cuts)):
+            cuts = {"fixed": model.threshold_}
+            for label, step in (("adaptive", 0.05), ("adaptive, step=0.2", 0.2)):
+                follower = AdaptiveThreshold(step=step).fit(model.reference_scores_)
+                cuts[label] = follower.update(scores)
+            for threshold, cut in cuts.items():
                 yield {
                     "seed": seed,
                     "detector": name,

@@ -32,7 +32,8 @@ class AdaptiveThreshold(BaseEstimator):
         Share of steps to flag in the long run.
     step : float, default=0.05
         How fast the cut follows, in units a flagged step. With the default, 21 flagged
-        steps raise the cut by a unit, and 400 quiet ones lower it by one.
+        steps raise the cut by a unit, and 400 quiet ones lower it by one. Scores that
+        grow many times over, as ratios do, take more, such as 0.2.
 
     Attributes
     ----------

@@ -43,6 +43,9 @@ def validate_rows(estimator, X, *, reset, input_shape=None):
         With the columns that are to blame, and what to do about them.
     """
     X = _without_mask(X)
+    if not hasattr(X, "shape") and hasattr(X, "__array_interface__"):
+        # As one image of Pillow.
+        X = np.asarray(X)
     shape = _shape(X)
     if len(shape) > 4:
         raise ValueError(

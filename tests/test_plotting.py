@@ -900,6 +900,13 @@ def test_a_series_names_its_metric():
     assert display.axes_[0, 0].get_legend() is None
 
 
+def test_only_numbers_are_drawn_over_time():
+    """A pipeline takes more than that."""
+    table = pd.DataFrame({"country": ["AT", "CH", "DE"]})
+    with pytest.raises(ValueError, match=r"Only numbers .*'AT'.* from_predictions"):
+        ScoreOverTimeDisplay.from_predictions(None, [0.0, 1.0, 2.0], table)
+
+
 def test_times_scored_by_a_detector(detector, new_rows):
     y = np.repeat([1, -1], 100)
     display = ScoreOverTimeDisplay.from_estimator(detector, new_rows, y)

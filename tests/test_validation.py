@@ -346,3 +346,16 @@ def test_rules_of_others_on_constant_scores():
     with pytest.raises(ValueError, match="TailThreshold needs at least 10 distinct"):
         _fit_threshold(TailThreshold(), np.full(200, 1.5), rate=0.05)
     assert _fit_threshold(MaxThreshold(), [1.5] * 20, rate=0.05).threshold_ == 1.5
+
+
+def test_one_image_that_is_no_array(small):
+    """Pillow's images have an interface for arrays and no shape."""
+
+    class Image:
+        __array_interface__ = property(lambda self: pixels.__array_interface__)
+
+    images = np.random.default_rng(0).uniform(size=(10, 6, 9))
+    pixels = images[0]
+    detector = small(AutoencoderDetector, conv=True, max_steps=1).fit(images)
+    with pytest.raises(ValueError, match=r"shape of one row.*pass X\[None\], of shape"):
+        detector.predict(Image())

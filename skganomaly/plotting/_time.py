@@ -150,8 +150,8 @@ class ScoreOverTimeDisplay:
         Raises
         ------
         ValueError
-            If lengths differ, times do not increase, a score is infinite or there are
-            more than 20 metrics.
+            If lengths differ, times do not increase, a score is infinite, there are
+            more than 20 metrics, or these are no numbers.
         """
         import_pyplot(f"{cls.__name__}.from_predictions")
         y_score = check_scores(y_score, "y_score", missing=True)
@@ -164,7 +164,13 @@ class ScoreOverTimeDisplay:
             time, label = np.arange(len(y_score)), "time step"
         else:
             time, label = check_time(time)
-        values = np.asarray(values, dtype=np.float64)
+        try:
+            values = np.asarray(values, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"Only numbers can be drawn over time ({error}). Score the rows, and "
+                "pass the columns to look at to from_predictions."
+            ) from error
         values = values.reshape(len(values), -1)
         check_consistent_length(values, y_score, time, y_true)
         check_count(values.shape[1], "metrics", "the columns to look at")

@@ -187,8 +187,8 @@ def _words_for_ragged(X):
 def _without_mask(X):
     """Refuse masked values, whose mask would be lost."""
     masked = X
-    if isinstance(X, list | tuple) and any(np.ma.isMaskedArray(row) for row in X):
-        masked = np.ma.stack(X)
+    if isinstance(X, list | tuple) and _holds_mask(X):
+        masked = _stacked(X)
     if not np.ma.isMaskedArray(masked):
         return X
     n_masked = int(np.ma.count_masked(masked))
@@ -200,6 +200,19 @@ def _without_mask(X):
             "detector, or leave out their rows."
         )
     return np.ma.getdata(masked)
+
+
+def _holds_mask(X):
+    """Whether there are masked arrays in a list, however deep."""
+    if not isinstance(X, list | tuple):
+        return np.ma.isMaskedArray(X)
+    # A row of numbers needs no look at each.
+    return bool(X) and not isinstance(X[0], int | float) and any(map(_holds_mask, X))
+
+
+def _stacked(X):
+    """A masked array of lists of masked arrays."""
+    return np.ma.stack(list(map(_stacked, X))) if isinstance(X, list | tuple) else X
 
 
 def _columns(X):

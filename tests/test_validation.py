@@ -97,6 +97,10 @@ CULPRITS = {
         [np.ma.array(row, mask=[0, 1, 0]) for row in ROWS],
         "12 of its 36 values are mask",
     ),
+    "masked images in lists of channels": (
+        [[np.ma.array(row[None], mask=[[0, 1, 0]])] for row in ROWS],
+        "12 of its 36 values are mask",
+    ),
     "more than five columns": (
         pd.DataFrame(np.full((N_ROWS, 8), "x")),
         re.compile(r"columns 0 \(.*, 4 \([^()]*\) and 3 more"),

@@ -167,7 +167,9 @@ def test_unpickle_with_cuda_hidden(small, device, table, new_rows, tmp_path):
     environment = {
         **os.environ,
         "CUDA_VISIBLE_DEVICES": "",
-        "PYTHONPATH": str(Path(skganomaly.__file__).parents[1]),
+        "PYTHONPATH": os.pathsep.join(
+            [str(Path(skganomaly.__file__).parents[1]), *sys.path]
+        ),
     }
     result = subprocess.run(
         [sys.executable, "-c", code],

@@ -19,6 +19,7 @@ from ._compat import (
     StrOptions,
     _fit_context,
 )
+from ._cut import fit_threshold
 from ._data import (
     FeatureScaler,
     RowIndex,
@@ -55,7 +56,7 @@ from ._version import __version__
 from ._whitening import CodeDistribution
 from .architectures import MLP, ConvNet
 from .reports import TrainingReport
-from .thresholds import QuantileThreshold, _fit_threshold
+from .thresholds import QuantileThreshold
 
 __all__ = ["BaseGANDetector"]
 
@@ -661,7 +662,7 @@ class BaseGANDetector(
         # What set_threshold goes back to, whatever is set in the meantime.
         self._rate_, self._contamination_rule_ = self.false_alarm_rate, None
         if self.contamination == "auto":
-            rule = _fit_threshold(
+            rule = fit_threshold(
                 self.threshold, self.reference_scores_, rate=self.false_alarm_rate
             )
         else:

@@ -19,7 +19,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "changes.d"]
 default_role = "literal"
 
 # Every reference has to resolve, except those to other packages: their inventories
@@ -59,7 +59,15 @@ html_copy_source = False
 # The others have pages to list beside them.
 html_sidebars = {
     page: []
-    for page in ("index", "install", "api", "accuracy", "contributing", "changes")
+    for page in (
+        "index",
+        "install",
+        "api",
+        "accuracy",
+        "contributing",
+        "releases",
+        "changes",
+    )
 }
 html_theme_options = {
     "logo": {"text": project},

@@ -19,6 +19,7 @@ from ._compat import (
     StrOptions,
     _fit_context,
 )
+from ._cut import fit_threshold
 from ._data import (
     FeatureScaler,
     RowIndex,
@@ -39,6 +40,7 @@ from ._health import (
     divergence,
     falling_losses,
     still_falling,
+    too_few_references,
 )
 from ._inference import InferenceMixin
 from ._local_score import LocalScore
@@ -54,7 +56,7 @@ from ._version import __version__
 from ._whitening import CodeDistribution
 from .architectures import MLP, ConvNet
 from .reports import TrainingReport
-from .thresholds import QuantileThreshold, _fit_threshold
+from .thresholds import QuantileThreshold
 
 __all__ = ["BaseGANDetector"]
 
@@ -521,6 +523,7 @@ class BaseGANDetector(
         self.reference_scores_ = one_score_a_group(
             scores, n_rows, len(np.unique(units))
         )
+        record.grouped = len(units) > len(self.reference_scores_)
         record.near_copies = find_near_copies(torch.cat(vectors), labels)
         return record
 
@@ -596,7 +599,7 @@ class BaseGANDetector(
         if 0 < n_dead < self.n_features_in_ and self._kind == "rows":
             report.notes.append(dead_columns(n_dead, self.n_features_in_))
         for problem in report.problems:
-            about_data = problem.name in ("constant", "near_copies")
+            about_data = problem.name in ("constant", "near_copies", "too_few")
             category = UserWarning if about_data else ConvergenceWarning
             warnings.warn(str(problem), category, stacklevel=5)
         del self._restarts, self._not_held_out, self._loss_names
@@ -609,7 +612,16 @@ class BaseGANDetector(
             record.near_copies.finding if record.near_copies else None,
             record.memorisation(),
             self._not_held_out,
+            self._promise_out_of_reach(record),
         ]
+
+    def _promise_out_of_reach(self, record):
+        quantile = isinstance(self.threshold, str) and self.threshold == "auto"
+        if self.contamination != "auto" or not quantile:
+            return None
+        return too_few_references(
+            len(self.reference_scores_), self.false_alarm_rate, groups=record.grouped
+        )
 
     def _n_scored_steps(self):
         """Steps of the networks that rows go through, which can memorise them."""
@@ -650,7 +662,7 @@ class BaseGANDetector(
         # What set_threshold goes back to, whatever is set in the meantime.
         self._rate_, self._contamination_rule_ = self.false_alarm_rate, None
         if self.contamination == "auto":
-            rule = _fit_threshold(
+            rule = fit_threshold(
                 self.threshold, self.reference_scores_, rate=self.false_alarm_rate
             )
         else:

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from .thresholds import _check_rate, _fit_threshold
+from ._cut import check_rate, fit_threshold
 
 __all__ = ["DecisionMixin", "forget"]
 
@@ -87,8 +87,8 @@ class DecisionMixin:
     def _cut(self, threshold, false_alarm_rate):
         """Find the cut by a rule; None is the rate in the parameters."""
         rate = self.false_alarm_rate if false_alarm_rate is None else false_alarm_rate
-        _check_rate(rate, "false_alarm_rate")
-        rule = _fit_threshold(threshold, self.reference_scores_, rate=rate)
+        check_rate(rate, "false_alarm_rate")
+        rule = fit_threshold(threshold, self.reference_scores_, rate=rate)
         self.threshold_rule_ = rule
         self.offset_ = -float(rule.threshold_)
         return self

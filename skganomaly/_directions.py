@@ -10,7 +10,7 @@ from sklearn.base import OutlierMixin
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
-from .thresholds import _cut_from_labels
+from ._cut import cut_from_labels
 
 __all__ = [
     "anomaly_flags",
@@ -77,7 +77,7 @@ def pyod_threshold(detector):
     """
     rule = getattr(detector, "contamination", None)
     if hasattr(rule, "fit"):
-        return _cut_from_labels(
+        return cut_from_labels(
             np.asarray(detector.decision_scores_, dtype=np.float64).ravel(),
             np.ravel(detector.labels_),
             getattr(rule, "thresh_", None),

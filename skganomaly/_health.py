@@ -1,5 +1,7 @@
 """Is what was trained any good? A few figures that say so, and words for them."""
 
+import math
+
 import torch
 
 from ._memorisation import memorisation, memorised_probability
@@ -15,6 +17,7 @@ __all__ = [
     "generator_failure",
     "not_judged",
     "still_falling",
+    "too_few_references",
     "too_short",
 ]
 
@@ -45,6 +48,8 @@ class HealthRecord:
         self._codes = None
         self._origins = None
         self._compared = None
+        # Whether some reference rows are of one group.
+        self.grouped = False
         # What :func:`find_near_copies` found, or None.
         self.near_copies = None
         # Whether held-out rows score higher; None if there are none.
@@ -264,6 +269,31 @@ def divergence(error, n_steps, learning_rate):
         "mean square of the rows, and once that for networks that have learned "
         "nothing.",
         f"Lower learning_rate, which is {learning_rate:g}.",
+    )
+
+
+def too_few_references(n_references, rate, *, groups):
+    """A finding on a rate that so few scores cannot promise, or None.
+
+    Parameters
+    ----------
+    n_references : int
+        Number of reference scores.
+    rate : float
+        Share of new normal rows that may be flagged.
+    groups : bool
+        Whether the scores are of groups of rows.
+    """
+    if (n_references + 1) * rate >= 1:
+        return None
+    kind = "groups of rows" if groups else "rows"
+    return Finding(
+        "too_few",
+        f"With {n_references} reference {kind} the threshold is the highest of their "
+        f"scores, which flags one in {n_references + 1} new normal rows and not the "
+        f"share of {rate:g} that was asked for.",
+        f"Pass {math.ceil(round(1 / rate, 6)) - 1} {kind} or more, raise "
+        "false_alarm_rate, or set threshold='tail'.",
     )
 
 

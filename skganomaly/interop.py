@@ -21,10 +21,10 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from ._compat import HasMethods, _fit_context
+from ._cut import words_if_constant
 from ._decisions import DecisionMixin, forget
 from ._directions import detector_inside, pyod_threshold
 from ._validation import validate_table
-from .thresholds import _words_if_constant
 
 try:
     from pyod.models.base import BaseDetector
@@ -366,7 +366,7 @@ if BaseDetector is not None:
             self.detector_ = detector
             self.decision_scores_ = scores
             self._set_n_classes(None)
-            with _words_if_constant(scores, self.contamination):
+            with words_if_constant(scores, self.contamination):
                 self._process_decision_scores()
             if threshold is not None:
                 self.threshold_ = threshold

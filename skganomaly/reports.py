@@ -75,9 +75,9 @@ class TrainingReport:
         Where rows were held out, the probability that one of them scores higher than
         a training row does when it leaves itself out: .5 if they are alike, 1 if the
         networks know the training rows by heart.
-    near_copies : float or None, default=None
-        Share of training rows that are nearer to another one than independent rows
-        would be. None if this was not looked at.
+    near_copies : float, default=0.0
+        Share of training rows that are plainly nearer to a few others than independent
+        rows would be. 0 if that was not seen, as where rows are too few to tell.
     dead_columns : int, default=0
         Columns, or pixels, that have one value in all training rows.
     restarts : list of dict
@@ -93,6 +93,7 @@ class TrainingReport:
         - "memorised": held-out rows score higher than trained ones;
         - "not_held_out": the networks may have memorised the rows, which are too few
           to hold some out, so the promise on false alarms is withdrawn;
+        - "too_few": fewer reference scores than the promised rate takes;
         - "near_copies": rows that are not independent;
         - "constant": all rows are equal.
     notes : list of Finding
@@ -122,7 +123,7 @@ class TrainingReport:
     judged: bool = True
     still_falling: list[str]
     memorised: float | None = None
-    near_copies: float | None = None
+    near_copies: float = 0.0
     dead_columns: int = 0
     restarts: list[dict]
     problems: list[Finding]

@@ -1,6 +1,5 @@
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -44,11 +43,3 @@ class CallableThreshold(_ThresholdRule):
 def p_values(
     reference_scores_sorted: ArrayLike, scores: ArrayLike
 ) -> NDArray[np.float64]: ...
-def _check_rate(rate: Any, name: str) -> None: ...
-def _fit_threshold(threshold: Any, scores: ArrayLike, *, rate: float) -> Any: ...
-def _words_if_constant(
-    scores: NDArray[np.float64], rule: Any
-) -> AbstractContextManager[None]: ...
-def _cut_from_labels(
-    scores: NDArray[np.float64], labels: ArrayLike, position: float | None = None
-) -> float: ...

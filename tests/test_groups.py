@@ -232,6 +232,24 @@ def test_groups_are_held_out_whole(small):
         conformal.fit(SHOTS, groups=PART)
 
 
+@pytest.mark.parametrize("groups", [None, np.arange(300) // 20])
+def test_a_rate_that_so_few_cannot_promise_is_withdrawn(small, groups):
+    """With the share that is flagged instead, and what to do."""
+    rows = ONCE[:15] if groups is None else ONCE
+    kind = "rows" if groups is None else "groups of rows"
+    words = f"15 reference {kind} .* one in 16 .* Pass 19 {kind} or more"
+    with pytest.warns(UserWarning, match=words):
+        detector = small().fit(rows, groups=groups)
+    assert [p.name for p in detector.training_report_.problems] == ["too_few"]
+    for params in (
+        {"false_alarm_rate": 0.0625},
+        {"threshold": "max"},
+        {"contamination": 0.05},
+    ):
+        report = small(**params).fit(rows, groups=groups).training_report_
+        assert not report.problems
+
+
 def test_groups_may_have_any_names(small):
     """What counts is which are equal; order and type don't matter."""
     names = pd.Series(PART).map("part {}".format)

@@ -78,7 +78,8 @@ def _imports(path):
 # The modules of ours that each may import; what is not listed may import anything.
 ARROWS = {
     "_compat": set(),
-    "_directions": {"thresholds"},
+    "_cut": {"thresholds"},
+    "_directions": {"_cut"},
     "_docstrings": set(),
     "_fit_tasks": set(),
     "_health": {"_memorisation", "reports"},
@@ -112,7 +113,7 @@ ARROWS = {
     "_data": set(),
     "thresholds": {"_compat"},
     "model_selection": {"_directions"},
-    "_decisions": {"thresholds"},
+    "_decisions": {"_cut"},
     "architectures": {"_compat", "_networks"},
     "_groups": {"_data"},
     "_local_score": {"_networks", "_scoring", "_whitening"},
@@ -128,6 +129,7 @@ ARROWS = {
     "_base": {
         "_callbacks",
         "_compat",
+        "_cut",
         "_data",
         "_decisions",
         "_fit_tasks",
@@ -173,7 +175,7 @@ ARROWS = {
         "architectures",
     },
     "_autoencoder": {"_base", "_compat", "_docstrings", "_losses"},
-    "interop": {"_compat", "_decisions", "_directions", "_validation", "thresholds"},
+    "interop": {"_compat", "_cut", "_decisions", "_directions", "_validation"},
     "__init__": {"_anogan", "_autoencoder", "_ganomaly", "_version", "interop"},
 }
 # What a module may know outside the standard library and NumPy.
@@ -206,6 +208,7 @@ KNOWLEDGE = {
     "pipelines": {"pandas", "sklearn"},
     "model_selection": {"sklearn"},
     "thresholds": {"scipy", "sklearn"},
+    "_cut": {"sklearn"},
     "_decisions": {"sklearn"},
     "architectures": {"sklearn", "torch"},
     "_anogan": {"torch"},

@@ -30,9 +30,9 @@ from skganomaly import (
     as_pyod,
     from_pyod,
 )
+from skganomaly._cut import cut_from_labels, fit_threshold
 from skganomaly.benchmark import Detector, compare
 from skganomaly.datasets import AnomalyDataset, make_anomalies
-from skganomaly.thresholds import _cut_from_labels, _fit_threshold
 
 base = pytest.importorskip("pyod.models.base", reason="pyod is not installed")
 
@@ -528,9 +528,9 @@ def test_thresholder_as_threshold(small):
     """Its cut is brought to the scale of the scores, each time anew."""
     scores = np.linspace(-3, 7, 101)
     own = PyThreshTop(20)
-    rule = _fit_threshold(own, scores, rate=0.05)
+    rule = fit_threshold(own, scores, rate=0.05)
     assert 5 <= rule.threshold_ < 5.1 and (scores > rule.threshold_).sum() == 20
-    assert _fit_threshold(rule, scores * 2, rate=0.05).threshold_ >= 10
+    assert fit_threshold(rule, scores * 2, rate=0.05).threshold_ >= 10
     assert vars(own) == {"count": 20}
     detector = small(threshold=own).fit(X_TRAIN)
     assert (detector.reference_scores_ > detector.threshold_).sum() == 20
@@ -575,7 +575,7 @@ def test_pythresh_as_threshold(small, name, numpy_state_kept):
     assert detector.set_threshold().threshold_ != rule.threshold_
     detector.set_threshold(rule)
     assert detector.threshold_ == rule.threshold_
-    moved = _fit_threshold(rule, scores + 5, rate=0.05).threshold_
+    moved = fit_threshold(rule, scores + 5, rate=0.05).threshold_
     assert_allclose(moved, rule.threshold_ + 5)
 
 
@@ -596,20 +596,20 @@ def test_pythresh_on_constant_scores(small, numpy_state_kept):
 def test_cut_from_labels():
     """Between the scores that are flagged and those that are not, if there is a gap."""
     scores = np.array([3.0, 0.0, 10.0, 4.0])
-    assert _cut_from_labels(scores, [0, 0, 1, 0]) == 7
-    assert _cut_from_labels(scores, [0, 0, 1, 0], position=0.5) == 5
-    assert _cut_from_labels(scores, [0, 0, 1, 0], position=0.1) == 4
-    assert _cut_from_labels(scores, [0, 0, 1, 0], position=1) == np.nextafter(10, 0)
-    assert _cut_from_labels(scores, [0, 0, 0, 0]) == 10
-    assert _cut_from_labels(scores, [0, 0, 0, 0], position=1.2) == 12
-    assert _cut_from_labels(scores, [0, 0, 0, 0], position=np.nan) == 10
-    assert _cut_from_labels(scores, [1, 1, 1, 1]) == np.nextafter(0, -1)
-    assert _cut_from_labels(scores, [1, 1, 1, 1], position=-1) == -10
+    assert cut_from_labels(scores, [0, 0, 1, 0]) == 7
+    assert cut_from_labels(scores, [0, 0, 1, 0], position=0.5) == 5
+    assert cut_from_labels(scores, [0, 0, 1, 0], position=0.1) == 4
+    assert cut_from_labels(scores, [0, 0, 1, 0], position=1) == np.nextafter(10, 0)
+    assert cut_from_labels(scores, [0, 0, 0, 0]) == 10
+    assert cut_from_labels(scores, [0, 0, 0, 0], position=1.2) == 12
+    assert cut_from_labels(scores, [0, 0, 0, 0], position=np.nan) == 10
+    assert cut_from_labels(scores, [1, 1, 1, 1]) == np.nextafter(0, -1)
+    assert cut_from_labels(scores, [1, 1, 1, 1], position=-1) == -10
     for labels in ([0, 1, 1, 0], [0, 1, 0, 0]):
         with pytest.raises(ValueError, match="labels that flag 0 and not"):
-            _cut_from_labels(scores, labels)
+            cut_from_labels(scores, labels)
     with pytest.raises(ValueError, match="labels that flag 4 and not 4"):
-        _cut_from_labels(np.array([4.0, 4.0]), [0, 1])
+        cut_from_labels(np.array([4.0, 4.0]), [0, 1])
 
 
 def _check_ensemble(model):

@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 from sklearn.base import BaseEstimator, clone
 
+from skganomaly._cut import fit_threshold, resolve_threshold
 from skganomaly.thresholds import (
     CallableThreshold,
     ConformalThreshold,
@@ -17,8 +18,6 @@ from skganomaly.thresholds import (
     MaxThreshold,
     QuantileThreshold,
     TailThreshold,
-    _fit_threshold,
-    _resolve_threshold,
     p_values,
 )
 
@@ -510,7 +509,7 @@ class OwnEstimator(BaseEstimator):
 )
 def test_resolve_gives_an_unfitted_rule(threshold, expected):
     """Each kind of value becomes its rule; `rate` reaches the named ones only."""
-    rule = _resolve_threshold(threshold, rate=0.02)
+    rule = resolve_threshold(threshold, rate=0.02)
     assert type(rule) is type(expected)
     assert rule.get_params() == expected.get_params()
     assert not hasattr(rule, "threshold_")
@@ -532,7 +531,7 @@ def test_resolve_gives_an_unfitted_rule(threshold, expected):
 def test_resolve_refuses_everything_else(threshold, match):
     """The message says what was received and what is allowed."""
     with pytest.raises(ValueError, match=match):
-        _resolve_threshold(threshold, rate=0.05)
+        resolve_threshold(threshold, rate=0.05)
 
 
 @pytest.mark.parametrize(
@@ -543,7 +542,7 @@ def test_rule_of_the_user_is_never_changed(own):
     before = {k: list(v) if isinstance(v, list) else v for k, v in vars(own).items()}
     scores = np.random.default_rng(21).exponential(size=50)
     kept = scores.copy()
-    fitted = _fit_threshold(own, scores, rate=0.05)
+    fitted = fit_threshold(own, scores, rate=0.05)
     assert type(fitted) is type(own)
     assert fitted is not own
     assert math.isfinite(fitted.threshold_)
@@ -554,8 +553,8 @@ def test_rule_of_the_user_is_never_changed(own):
 def test_fitted_rule_given_again_is_refitted():
     """A rule fitted elsewhere brings its parameters, not its cut."""
     own = QuantileThreshold(rate=0.2).fit(np.arange(9.0))
-    assert not hasattr(_resolve_threshold(own, rate=0.05), "threshold_")
-    assert _fit_threshold(own, np.full(9, -1.0), rate=0.05).threshold_ == -1.0
+    assert not hasattr(resolve_threshold(own, rate=0.05), "threshold_")
+    assert fit_threshold(own, np.full(9, -1.0), rate=0.05).threshold_ == -1.0
     assert own.threshold_ == 7.0
 
 
@@ -584,7 +583,7 @@ def test_fitted_rule_given_again_is_refitted():
 )
 def test_fit_threshold_cuts(threshold, expected):
     """The fitted rule has the cut that its definition gives on 0, 1, ..., 98."""
-    rule = _fit_threshold(threshold, np.arange(99.0), rate=0.05)
+    rule = fit_threshold(threshold, np.arange(99.0), rate=0.05)
     assert_allclose(rule.threshold_, expected)
 
 
@@ -620,12 +619,12 @@ def test_cut_that_is_no_number_is_named(value, shown):
     with pytest.raises(
         ValueError, match=f"returned by threshold=own_function.*{shown}"
     ):
-        _fit_threshold(own_function, [1.0, 2.0], rate=0.05)
+        fit_threshold(own_function, [1.0, 2.0], rate=0.05)
     with pytest.raises(ValueError, match=f"threshold_ of OwnRule after fit.*{shown}"):
-        _fit_threshold(OwnRule(value), [1.0, 2.0], rate=0.05)
+        fit_threshold(OwnRule(value), [1.0, 2.0], rate=0.05)
 
 
 def test_fit_threshold_checks_scores_before_a_rule_of_the_user():
     """NaN is refused even where the user's rule would take it."""
     with pytest.raises(ValueError, match="scores must be finite"):
-        _fit_threshold(OwnRule(1.0), [0.0, np.nan], rate=0.05)
+        fit_threshold(OwnRule(1.0), [0.0, np.nan], rate=0.05)

@@ -12,8 +12,9 @@ from numpy.testing import assert_array_equal
 from torch import nn
 
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector, from_pyod
+from skganomaly._cut import fit_threshold
 from skganomaly._validation import validate_table
-from skganomaly.thresholds import MaxThreshold, TailThreshold, _fit_threshold
+from skganomaly.thresholds import MaxThreshold, TailThreshold
 
 N_ROWS = 12
 ROWS = np.random.default_rng(0).normal(size=(N_ROWS, 3))
@@ -345,11 +346,11 @@ def test_rules_of_others_on_constant_scores():
     """A rule that cannot cut equal scores is named, with the scores and what can."""
     words = r"Normalising finds no threshold, as all 20 scores are 1\.5.*'auto' and"
     with pytest.raises(ValueError, match=words):
-        _fit_threshold(Normalising(), np.full(20, 1.5), rate=0.05)
+        fit_threshold(Normalising(), np.full(20, 1.5), rate=0.05)
     # Our own have words of their own, or a cut.
     with pytest.raises(ValueError, match="TailThreshold needs at least 10 distinct"):
-        _fit_threshold(TailThreshold(), np.full(200, 1.5), rate=0.05)
-    assert _fit_threshold(MaxThreshold(), [1.5] * 20, rate=0.05).threshold_ == 1.5
+        fit_threshold(TailThreshold(), np.full(200, 1.5), rate=0.05)
+    assert fit_threshold(MaxThreshold(), [1.5] * 20, rate=0.05).threshold_ == 1.5
 
 
 def test_one_image_that_is_no_array(small):

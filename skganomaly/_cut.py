@@ -1,0 +1,140 @@
+"""From the parameter ``threshold`` and scores to a cut."""
+
+import copy
+from contextlib import contextmanager
+from numbers import Real
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+
+from .thresholds import (
+    CallableThreshold,
+    ConformalThreshold,
+    FixedThreshold,
+    MaxThreshold,
+    QuantileThreshold,
+    TailThreshold,
+    _check_cut,
+    _check_scores,
+    _ThresholdRule,
+)
+
+__all__ = [
+    "check_rate",
+    "cut_from_labels",
+    "fit_threshold",
+    "resolve_threshold",
+    "words_if_constant",
+]
+
+
+def resolve_threshold(threshold, *, rate):
+    """Return an unfitted rule for any value of a detector's `threshold`.
+
+    That is "auto", "max", "tail" or "conformal" (all but "max" at `rate`), a number, a
+    function of the scores, or an object with ``fit(scores)``. An object is never
+    changed: it is cloned (`BaseEstimator`) or deep-copied. Anything else raises
+    ValueError.
+    """
+    if isinstance(threshold, str):
+        rules = {
+            "auto": QuantileThreshold(rate=rate),
+            "max": MaxThreshold(),
+            "tail": TailThreshold(rate=rate),
+            "conformal": ConformalThreshold(rate=rate),
+        }
+        if threshold in rules:
+            return rules[threshold]
+    elif isinstance(threshold, Real | np.bool_):
+        return FixedThreshold(value=_check_cut(threshold, "threshold"))
+    # A class has `fit` and is callable, but it is an instance that was meant.
+    elif not isinstance(threshold, type):
+        if hasattr(threshold, "fit"):
+            # A clone is constructed, and PyThresh seeds NumPy's global generator then.
+            if isinstance(threshold, BaseEstimator) and not _is_pythresh(threshold):
+                return clone(threshold)
+            return copy.deepcopy(threshold)
+        if callable(threshold):
+            return CallableThreshold(function=threshold)
+    raise ValueError(
+        "threshold must be 'auto', 'max', 'tail', 'conformal', a finite number, a "
+        "function of the scores, or an instance with fit(scores) such as "
+        f"QuantileThreshold(); got {threshold!r}."
+    )
+
+
+def check_rate(rate, name):
+    """Refuse a share that is not strictly between 0 and 1."""
+    if not (isinstance(rate, Real) and 0 < rate < 1):
+        raise ValueError(
+            f"{name}={rate!r} must be a number strictly between 0 and 1, such as 0.01 "
+            "for one false alarm in a hundred normal rows."
+        )
+
+
+def fit_threshold(threshold, scores, *, rate):
+    """Resolve `threshold` and fit it to `scores` of shape (n_references,).
+
+    The rule returned has a finite ``threshold_``; where it found none, or where
+    `threshold` or `scores` is invalid, ValueError is raised. A thresholder of PyThresh,
+    whose ``thresh_`` is on a scale of its own, is given one.
+    """
+    rule = resolve_threshold(threshold, rate=rate)
+    # Checked here too: a rule of the user need not check, nor spare the array.
+    scores = _check_scores(scores)
+    with words_if_constant(scores, rule):
+        rule.fit(scores.copy())
+    if _is_pythresh(rule):
+        rule.threshold_ = cut_from_labels(scores, rule.labels_, rule.thresh_)
+    _check_cut(
+        getattr(rule, "threshold_", None),
+        f"threshold_ of {type(rule).__name__} after fit",
+    )
+    return rule
+
+
+@contextmanager
+def words_if_constant(scores, rule):
+    """Say what is the matter where a rule of others fails on equal scores."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(rule, _ThresholdRule) or np.ptp(scores) > 0:
+            raise
+        raise ValueError(
+            f"{type(rule).__name__} finds no threshold, as all {len(scores)} scores "
+            f"are {scores[0]:.6g}. Are all rows the same? 'auto' and 'max' put the cut "
+            "at that score, and what scores higher is flagged."
+        ) from error
+
+
+def _is_pythresh(rule):
+    # By name, so that PyThresh is not imported to look at something else.
+    return any(cls.__module__.startswith("pythresh.") for cls in type(rule).__mro__)
+
+
+def cut_from_labels(scores, labels, position=None):
+    """Return a cut that flags just the scores labelled 1.
+
+    It lies at `position` on a scale where `scores` span [0, 1], as PyThresh's
+    ``thresh_`` does; without one in the middle of the gap. Where no cut flags just
+    these scores, ValueError is raised.
+    """
+    flagged = np.asarray(labels) == 1
+    lowest = scores[flagged].min(initial=np.inf)
+    highest = scores[~flagged].max(initial=-np.inf)
+    if highest >= lowest:
+        raise ValueError(
+            f"A threshold flags the highest scores; got labels that flag {lowest:.6g} "
+            f"and not {highest:.6g}. Use a thresholder that finds a cut, as those of "
+            "PyThresh do that have a thresh_ after fit."
+        )
+    # What ties with the cut is flagged by PyThresh and not by a threshold.
+    below = np.nextafter(lowest, -np.inf)
+    if position is not None and np.isfinite(position):
+        cut = scores.min() + position * np.ptp(scores)
+    elif np.isinf(highest) or np.isinf(lowest):
+        cut = below if np.isinf(highest) else highest
+    else:
+        cut = highest + (lowest - highest) / 2
+    return float(np.clip(cut, highest, below))

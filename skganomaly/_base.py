@@ -44,7 +44,11 @@ from ._health import (
 )
 from ._inference import InferenceMixin
 from ._local_score import LocalScore
-from ._memorisation import held_out_by_itself, not_held_out
+from ._memorisation import (
+    held_out_by_itself,
+    not_held_out,
+    not_held_out_for_share,
+)
 from ._near_copies import find_near_copies
 from ._process import own_settings
 from ._running import TrainingMixin
@@ -412,8 +416,7 @@ class BaseGANDetector(
     def _fraction_by_itself(self, n_groups):
         """Share of the rows to hold out although nobody asked for it."""
         steps = self._chosen_steps()
-        # contamination is about the training rows, which may be known by heart.
-        if steps is None or self.contamination != "auto":
+        if steps is None:
             return 0.0
         n_passes = steps * min(self.batch_size, n_groups) / n_groups
         fraction = held_out_by_itself(
@@ -423,6 +426,12 @@ class BaseGANDetector(
             score_type=self._auto("score_type"),
             rate=self.false_alarm_rate,
         )
+        if self.contamination != "auto":
+            if fraction != 0:
+                self._not_held_out = not_held_out_for_share(
+                    n_passes, self.contamination
+                )
+            return 0.0
         if fraction is None:
             self._not_held_out = not_held_out(n_passes, n_groups)
         return fraction or 0.0
@@ -610,7 +619,7 @@ class BaseGANDetector(
             divergence(report.error, report.n_steps, self._auto("learning_rate")),
             constant_rows() if report.dead_columns == self.n_features_in_ else None,
             record.near_copies.finding if record.near_copies else None,
-            record.memorisation(),
+            record.memorisation(by_share=self.contamination != "auto"),
             self._not_held_out,
             self._promise_out_of_reach(record),
         ]

@@ -30,6 +30,9 @@ _N_PAIRED_ROWS = 20_000
 # A column is discrete if its values occur as often as this on average.
 _OCCURRENCES = 10
 
+# Rows that occur equally often tell something if they are one in so many of all.
+_PLAIN = 50
+
 # A row as frequent as this, where others are not, is a value that new rows take too.
 _FREQUENT = 0.05
 _MUCH_MORE = 10
@@ -83,8 +86,9 @@ def group_rows(X, groups=None, *, one_unit=False):
     will equal old ones, too. Repeats are therefore taken for chance where independent
     columns would give about as many, by the values that each takes and how often, and
     where as many rows differ in one column alone. They are copies all the same where
-    more rows occur twice than once, which chance does not do, and never where one row
-    makes up a good part of the table while others don't.
+    rows occur twice, or three times, and hardly ever once more or less, which chance
+    does not do, and never where one row makes up a good part of the table while others
+    don't.
 
     Parameters
     ----------
@@ -169,16 +173,23 @@ def twins(values, labels):
 
 
 def _read_groups(X, groups):
+    if isinstance(groups, str):
+        raise ValueError(
+            f"groups={groups!r} names no rows. Pass one group for each row, such as "
+            f"the column itself: groups=table[{groups!r}]."
+        )
     check_consistent_length(X, groups)
     try:
         groups = check_array(column_or_1d(groups), ensure_2d=False, dtype=None)
-    # AttributeError is what scikit-learn 1.6 makes of pandas.NA.
-    except (AttributeError, ValueError) as error:
+        return _number(groups)
+    # AttributeError is what scikit-learn 1.6 makes of pandas.NA, and TypeError that
+    # None and names have no order.
+    except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(
             "groups must name, for each row, the group that it belongs to, such as the "
-            f"part that was measured, without missing values. {error}"
+            "part that was measured, all of them numbers or all of them names, without "
+            f"missing values. {error}"
         ) from error
-    return _number(groups)
 
 
 def _number(labels):
@@ -204,7 +215,10 @@ def _find_copies(X, one_unit):
     step = max(1, n_rows // _N_SCALE_ROWS)
     some = np.asarray(X[::step], dtype=np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
-        center, scale = np.median(some, axis=0), some.std(axis=0)
+        center = np.median(some, axis=0)
+        # In units of the largest value, as squares of huge ones overflow.
+        unit = np.abs(some - center).max(axis=0)
+        scale = unit * (some / np.where(unit > 0, unit, 1)).std(axis=0)
         if one_unit:
             scale = np.full(n_features, np.sqrt(np.mean(scale**2)))
     # A column that does not vary, or that overflows, cannot tell rows apart.
@@ -242,14 +256,26 @@ def _find_copies(X, one_unit):
 
 def _repeats_by_chance(X, copies):
     """Whether so many rows of a table are equal as chance makes equal."""
-    n_rows = len(X)
     sizes = np.bincount(copies)
-    if len(sizes) == n_rows:
-        return False
-    once, twice = np.sum(sizes == 1), np.sum(sizes == 2)
-    if twice - 2 * once > 3 * np.sqrt(twice + 4 * once) and 50 * twice > n_rows:
+    if len(sizes) == len(X) or _multiplied(sizes):
         return False
     return _columns_explain(X, copies) or _differ_in_one_column(X, copies)
+
+
+def _multiplied(sizes):
+    r"""Whether rows occur k times for some k, and hardly ever k - 1 or k + 1 times.
+
+    How often rows occur by chance is a mixture of Poisson distributions. The number
+    :math:`f_k` of rows that occur k times then obeys
+    :math:`k f_k^2 \le (k + 1) f_{k-1} f_{k+1}`, but for luck (Cauchy and Schwarz).
+    """
+    occurring = np.bincount(np.append(sizes, sizes.max() + 1)).astype(float)
+    occurring[-1] = 0
+    k = np.arange(2, len(occurring) - 1)
+    before, here, behind = occurring[1:-2], occurring[2:-1], occurring[3:]
+    surplus = here - 2 * np.sqrt((k + 1) / k * before * (behind + 1))
+    plain = (surplus > 4 * np.sqrt(here)) & (_PLAIN * k * here > sizes.sum())
+    return bool(plain.any())
 
 
 def _columns_explain(X, copies):

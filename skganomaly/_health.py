@@ -65,11 +65,11 @@ class HealthRecord:
         self.memorised = round(memorised_probability(trained, held_out), 4)
         self._compared = len(trained), len(held_out)
 
-    def memorisation(self):
+    def memorisation(self, *, by_share):
         """The finding of :func:`memorisation` on what was compared, or None."""
         if self.memorised is None:
             return None
-        return memorisation(self.memorised, *self._compared)
+        return memorisation(self.memorised, *self._compared, by_share=by_share)
 
     def update(self, rows, residuals, codes):
         """Take in some reference rows.

@@ -11,6 +11,7 @@ __all__ = [
     "memorisation",
     "memorised_probability",
     "not_held_out",
+    "not_held_out_for_share",
 ]
 
 # Up to so many passes over the rows, reference scores of trained rows are those of new
@@ -27,6 +28,15 @@ _FRACTION = 0.2
 # chance does once in two thousand times.
 _MEMORISED = 0.6
 _CHANCE = 3.3
+
+_BY_HELD_OUT = (
+    "The threshold comes from the held-out rows alone and keeps its promise, but new "
+    "normal rows are harder to tell from anomalies."
+)
+_BY_SHARE = (
+    "The threshold flags the share contamination of all of them, and of new normal "
+    "rows more."
+)
 
 
 def held_out_by_itself(n_passes, n_rows, *, kind, score_type, rate):
@@ -68,6 +78,21 @@ def not_held_out(n_passes, n_rows):
     )
 
 
+def not_held_out_for_share(n_passes, contamination):
+    """A finding on rows that may be memorised, and that set the threshold by a share.
+
+    The share is one of the training rows, so that holding some out would not help.
+    """
+    return Finding(
+        "not_held_out",
+        f"The networks see each row {n_passes:.0f} times and may know it by heart. "
+        f"contamination={contamination:g} flags that share of the rows themselves, and "
+        "of new normal rows perhaps many more.",
+        "Leave the steps at 'auto', lower them, pass more rows, or leave contamination "
+        "at 'auto' for a promise about new rows.",
+    )
+
+
 def memorised_probability(trained, held_out):
     """Probability that a held-out row scores higher than a trained one, halving ties.
 
@@ -88,7 +113,7 @@ def memorised_probability(trained, held_out):
     return float(np.mean(below + up_to) / (2 * len(trained)))
 
 
-def memorisation(probability, n_trained, n_held_out):
+def memorisation(probability, n_trained, n_held_out, *, by_share=False):
     """A finding on networks that know their rows by heart, or None.
 
     Parameters
@@ -97,6 +122,8 @@ def memorisation(probability, n_trained, n_held_out):
         See :func:`memorised_probability`.
     n_trained, n_held_out : int
         Rows of either kind, from which follows what chance can do.
+    by_share : bool, default=False
+        Whether the threshold flags a share of the rows themselves.
     """
     # The standard deviation of the Mann-Whitney statistic of rows that are alike.
     deviation = math.sqrt((n_trained + n_held_out + 1) / (12 * n_trained * n_held_out))
@@ -105,8 +132,7 @@ def memorisation(probability, n_trained, n_held_out):
     return Finding(
         "memorised",
         f"The networks know their training rows by heart: a held-out row scores higher "
-        f"than one of them with probability {probability:.2f} instead of .5. The "
-        "threshold comes from the held-out rows alone and keeps its promise, but new "
-        "normal rows are harder to tell from anomalies.",
+        f"than one of them with probability {probability:.2f} instead of .5. "
+        + (_BY_SHARE if by_share else _BY_HELD_OUT),
         "Lower max_steps (AnoGAN: encoder_steps), or pass more rows.",
     )

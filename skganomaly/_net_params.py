@@ -53,7 +53,7 @@ def check_net_params(net_params, *, parameters, adversarial):
         if own in parameters:
             remedy = f"The detector sets it: use its parameter {own!r} instead."
         else:
-            remedy = "The detector sets it, and leaves no choice."
+            remedy = "It is none of the options that may be chosen."
         raise ValueError(
             f"net_params has {name!r}. {remedy} Allowed are 'optimizer', 'compile', "
             "options 'optimizer__<name>' of it, and 'optimizer_d__<name>' for the "

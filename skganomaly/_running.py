@@ -198,7 +198,7 @@ class TrainingMixin:
                 "detector is fitted on what was done. Fit again for the whole "
                 "training.",
                 ConvergenceWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
         net.finish()
 

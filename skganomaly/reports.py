@@ -92,7 +92,8 @@ class TrainingReport:
         - "one_sided": the discriminator is never wrong;
         - "memorised": held-out rows score higher than trained ones;
         - "not_held_out": the networks may have memorised the rows, which are too few
-          to hold some out, so the promise on false alarms is withdrawn;
+          to hold some out, or set the threshold themselves (contamination), so the
+          promise on false alarms is withdrawn;
         - "too_few": fewer reference scores than the promised rate takes;
         - "near_copies": rows that are not independent;
         - "constant": all rows are equal.

@@ -109,12 +109,28 @@ def test_equal_rows_of_discrete_tables_are_no_copies(make, small):
     [_counts, _one_hot, lambda n, seed: _one_hot(n, seed, n_numbers=3)],
     ids=["counts", "one-hot", "mixed"],
 )
-@pytest.mark.parametrize("repeat", ["once", "twice"])
-def test_promise_holds_for_discrete_and_mixed_tables(make, repeat, small):
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_promise_holds_for_discrete_and_mixed_tables(make, times, small):
     """Whether or not they are repeated as a whole."""
-    rows, new = make(400, 6), make(2000, 7)
-    rows = np.concatenate([rows, rows]) if repeat == "twice" else rows
+    rows, new = np.tile(make(400, 6), (times, 1)), make(2000, 7)
     assert share_flagged(small().fit(rows), new) <= 0.12
+
+
+@pytest.mark.parametrize("times", [2, 3, 6, "2 to 6"])
+def test_discrete_tables_that_a_join_repeats(times):
+    """Chance does not make rows occur three times, and none of them twice or once."""
+    rows = _counts(400, 6)
+    many = 2 + np.arange(400) % 5 if times == "2 to 6" else times
+    groups = group_rows(np.repeat(rows, many, axis=0))
+    assert groups.n_groups == len(np.unique(rows, axis=0))
+
+
+@pytest.mark.parametrize("n_values", [3, 5, 10, 30, 100])
+def test_chance_may_make_most_rows_occur_more_than_once(n_values):
+    """However often rows occur on average."""
+    rng = np.random.default_rng(n_values)
+    rows = rng.integers(0, n_values, size=(5000, 2)).astype(float)
+    assert group_rows(rows).n_groups == 5000
 
 
 def test_copies_in_mixed_tables_are_told_by_their_numbers():
@@ -155,6 +171,13 @@ def test_rows_far_from_zero_are_not_taken_for_copies():
     assert group_rows(rows[:, :1]).n_groups == 300
     assert group_rows((1e3 + ONCE).astype(np.float32)).n_groups == 300
     assert group_rows(np.concatenate([rows, rows + 1e-9])).n_groups == 300
+
+
+def test_copies_of_rows_whose_squares_overflow():
+    """Where a column lies is found without them."""
+    rows = 1e300 * ONCE
+    assert group_rows(rows).n_groups == 300
+    assert group_rows(np.concatenate([rows, rows])).n_groups == 300
 
 
 def test_columns_of_many_units():
@@ -281,7 +304,9 @@ def test_groups_that_share_a_copy_are_one():
         (np.zeros(300), "all 300 rows into one group"),
         (np.arange(299), "inconsistent numbers of samples"),
         (np.where(np.arange(300) < 5, np.nan, 1), "without missing values"),
+        ([None] + ["a", "b", "c"] * 99 + ["a", "b"], "without missing values"),
         (np.zeros((300, 2)), "must name, for each row, the group"),
+        ("part", r"groups=table\['part'\]"),
     ],
 )
 def test_groups_that_cannot_be_used(groups, message, small):
@@ -380,6 +405,14 @@ def test_size_of_groups_is_found(size):
     assert find_near_copies(rows, part) is None
 
 
+def test_groups_that_were_named_are_not_warned_of():
+    """However near their rows are: those of other groups are near each other, too."""
+    part = np.repeat(np.arange(150), 3)
+    rows = X[part] + 0.01 * _noise((450, 8))
+    assert find_near_copies(rows, np.arange(450)).size == 3
+    assert find_near_copies(rows, part) is None
+
+
 @pytest.mark.parametrize(
     "rows",
     [
@@ -393,6 +426,9 @@ def test_size_of_groups_is_found(size):
         np.random.default_rng(0).normal(size=(800, 3)).cumsum(axis=0),
         _counts(500, 0),
         _one_hot(500, 0, n_numbers=2),
+        np.where(
+            np.random.default_rng(0).uniform(size=(300, 30)) < 0.9, 0, X[:300, :1]
+        ),
         load_digits().data,
     ],
     ids=[
@@ -406,6 +442,7 @@ def test_size_of_groups_is_found(size):
         "random walk",
         "counts",
         "mixed",
+        "mostly zero",
         "digits",
     ],
 )

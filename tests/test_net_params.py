@@ -50,7 +50,7 @@ def test_average_decay_is_a_parameter_of_one_detector():
     """It is named only where it exists."""
     for cls, words in (
         (AnoGANDetector, "'average_decay' instead"),
-        (None, "no choice"),
+        (None, "none of the options"),
     ):
         detector = (cls or GANomalyDetector)(net_params={"average_decay": 0.5})
         with pytest.raises(ValueError, match=words):

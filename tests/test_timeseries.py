@@ -343,6 +343,8 @@ def test_no_window_spans_two_series():
     for missing in (np.nan, pd.NA):
         with pytest.raises(ValueError, match=r"groups must be .*without missing"):
             detector.fit(values, groups=pd.Series(groups).replace("b", missing))
+    with pytest.raises(ValueError, match=r"groups must be .*without missing"):
+        detector.fit(values, groups=[None] * 45 + [1] * 45)
 
 
 def test_times_of_several_series_may_start_over(frame):

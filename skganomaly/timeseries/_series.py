@@ -226,6 +226,8 @@ def _together(X, groups):
     check_consistent_length(X, groups)
     try:
         groups = check_array(column_or_1d(groups), ensure_2d=False, dtype=None)
+        if any(group is None for group in groups.tolist()):
+            raise ValueError("Input contains None.")
     # AttributeError is what scikit-learn 1.6 makes of pandas.NA.
     except (AttributeError, ValueError) as error:
         raise ValueError(

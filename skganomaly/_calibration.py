@@ -22,8 +22,9 @@ __all__ = ["CalibrationMixin"]
 class CalibrationMixin:
     """Holds rows out, fits the scores, and finds what new rows would score."""
 
-    def _fraction_by_itself(self, n_groups):
+    def _fraction_by_itself(self, groups):
         """Share of the rows to hold out although nobody asked for it."""
+        n_groups = groups.n_groups
         steps = self._chosen_steps()
         if steps is None:
             return 0.0
@@ -42,7 +43,9 @@ class CalibrationMixin:
                 )
             return 0.0
         if fraction is None:
-            self._not_held_out = not_held_out(n_passes, n_groups)
+            self._not_held_out = not_held_out(
+                n_passes, n_groups, groups=n_groups < len(groups)
+            )
         return fraction or 0.0
 
     def _hold_out(self, groups, generator):
@@ -51,7 +54,7 @@ class CalibrationMixin:
         They increase, so that rows of a memory map are read in one sweep.
         """
         self.n_held_out_ = 0
-        fraction = self.validation_fraction or self._fraction_by_itself(groups.n_groups)
+        fraction = self.validation_fraction or self._fraction_by_itself(groups)
         if not fraction:
             self._check_held_out(self.threshold)
             return np.arange(len(groups)), np.empty(0, dtype=int)

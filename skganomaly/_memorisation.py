@@ -66,14 +66,25 @@ def held_out_by_itself(n_passes, n_rows, *, kind, score_type, rate):
     return _FRACTION
 
 
-def not_held_out(n_passes, n_rows):
-    """A finding on rows that may be memorised and are too few to hold some out."""
+def not_held_out(n_passes, n_rows, *, groups):
+    """A finding on rows that may be memorised and are too few to hold some out.
+
+    Parameters
+    ----------
+    n_passes : float
+        How often the networks will see each row, or each group of rows.
+    n_rows : int
+        Number of rows, or of their groups.
+    groups : bool
+        Whether it is groups of rows that are counted.
+    """
+    one, many = ("group of rows", "groups of rows") if groups else ("row", "rows")
     return Finding(
         "not_held_out",
-        f"The networks see each row {n_passes:.0f} times and may know it by heart, and "
-        f"{n_rows} rows are too few to hold out a fifth of them for the threshold, so "
-        "the share of new normal rows that it flags is not known.",
-        "Leave the steps at 'auto', lower them, pass more rows, raise "
+        f"The networks see each {one} {n_passes:.0f} times and may know it by heart, "
+        f"and {n_rows} {many} are too few to hold out a fifth of them for the "
+        "threshold, so the share of new normal rows that it flags is not known.",
+        f"Leave the steps at 'auto', lower them, pass more {many}, raise "
         "false_alarm_rate, or set validation_fraction.",
     )
 

@@ -50,8 +50,9 @@ class TrainingReport:
     n_steps : int
         Optimiser steps of all phases of the training that counts.
     n_passes : float
-        How often the networks that rows go through have seen each training row: for
-        AnoGAN its encoder, which is 0 without one.
+        How often the networks that rows go through have seen each training row, or a
+        row of each group if rows come in groups or copies: for AnoGAN its encoder,
+        which is 0 without one.
     diversity : list of float
         For each member the variance of what its generator makes of the training rows,
         as a share of theirs. AnoGAN: how far apart samples are, as a share of the

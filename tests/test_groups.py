@@ -8,6 +8,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn import config_context
 from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -323,6 +324,15 @@ def test_one_group_with_nearly_all_rows(small):
     groups[-1] = 1
     detector = small(max_references=10).fit(ONCE, groups=groups)
     assert np.isfinite(detector.anomaly_score(ONCE)).all()
+
+
+def test_groups_too_few_to_hold_out_are_counted(small):
+    """The warning counts groups, as these are what is held out."""
+    rows = PART < 36
+    detector = small(score_type="latent", max_steps=100)
+    words = "see each group of rows 100 times .* 36 groups of rows are too few"
+    with pytest.warns(ConvergenceWarning, match=words):
+        detector.fit(SHOTS[rows], groups=PART[rows])
 
 
 def test_groups_through_pipelines_and_metadata_routing(small):

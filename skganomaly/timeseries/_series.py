@@ -144,11 +144,7 @@ class SeriesEstimator(BaseEstimator):
             )
         if len(kept) < n_steps or jumps.any():
             warnings.warn(
-                f"Times of X are out of step: {n_steps - len(kept)} of {n_steps} steps "
-                "repeat a time, come less than half an interval after the step before "
-                "or a little before it; they are left out and have no score. No "
-                f"window spans the {jumps.sum()} places where time jumps back or the "
-                f"{gaps.sum()} gaps. An interval is {_plain(usual)}.",
+                _out_of_step(n_steps, n_steps - len(kept), jumps, gaps, usual),
                 UserWarning,
                 stacklevel=2,
             )
@@ -235,6 +231,24 @@ def _together(X, groups):
             f"step is of, without missing ones. {error}"
         ) from error
     return groups[1:] == groups[:-1]
+
+
+def _out_of_step(n_steps, n_left_out, jumps, gaps, usual):
+    """Say what became of times that are out of step."""
+    found = ["Times of X are out of step."]
+    if n_left_out:
+        found.append(
+            f"Of {n_steps} steps {n_left_out} repeat a time, come less than half an "
+            "interval after the step before, or less than one and a half before it; "
+            "they are left out and have no score."
+        )
+    if jumps.any():
+        found.append(f"Places where time jumps back: {jumps.sum()}.")
+    if gaps.any():
+        found.append(f"Gaps: {gaps.sum()}.")
+    if jumps.any() or gaps.any():
+        found.append("No window spans one.")
+    return " ".join([*found, f"An interval is {_plain(usual)}."])
 
 
 def _own_times(times, together, usual):

@@ -35,6 +35,7 @@ from ._health import (
     dead_columns,
     divergence,
     falling_losses,
+    hardly_trained,
     still_falling,
     too_few_references,
 )
@@ -50,6 +51,9 @@ from .reports import TrainingReport
 from .thresholds import QuantileThreshold
 
 __all__ = ["BaseGANDetector"]
+
+# Steps that "auto" takes at least.
+_FEWEST_STEPS = 50
 
 _ARCHITECTURES = {
     "mlp": {"rows": MLP, "maps": MLP},
@@ -81,7 +85,7 @@ class BaseGANDetector(
     parameters of its own (``_defaults``).
     """
 
-    # Learned without being shown; the last five only until the fit ends.
+    # Learned without being shown; the last six only until the fit ends.
     _private_state = (
         "_scores",
         "_references",
@@ -92,6 +96,7 @@ class BaseGANDetector(
         "_samples",
         "_failure",
         "_not_held_out",
+        "_interrupted",
     )
 
     # How many trainings a fit has; None if that is not known beforehand.
@@ -335,7 +340,7 @@ class BaseGANDetector(
         generator = torch.Generator().manual_seed(draw_seed(self.random_state))
 
         groups = group_rows(X, named, one_unit=self._kind == "maps")
-        self._not_held_out = None
+        self._not_held_out = self._interrupted = None
         seen, held_out = self._hold_out(groups, generator)
         X_train, X_held_out = X, None
         if len(held_out):
@@ -435,6 +440,9 @@ class BaseGANDetector(
             notes=[],
         )
         report.problems = list(filter(None, self._problems(report, record)))
+        if report.judged and report.n_steps < _FEWEST_STEPS:
+            report.judged = False
+            report.notes.append(hardly_trained(report.n_steps, _FEWEST_STEPS))
         # The steps of "auto" end early on purpose.
         if report.still_falling and self._chosen_steps() is not None:
             report.notes.append(still_falling(report.still_falling))
@@ -445,7 +453,7 @@ class BaseGANDetector(
             about_data = problem.name in ("constant", "near_copies", "too_few")
             category = UserWarning if about_data else ConvergenceWarning
             warnings.warn(str(problem), category, stacklevel=5)
-        del self._restarts, self._not_held_out, self._loss_names
+        del self._restarts, self._not_held_out, self._interrupted, self._loss_names
 
     def _problems(self, report, record):
         """What went wrong with the training; None is nothing."""
@@ -455,6 +463,7 @@ class BaseGANDetector(
             record.near_copies.finding if record.near_copies else None,
             record.memorisation(by_share=self.contamination != "auto"),
             self._not_held_out,
+            self._interrupted,
             self._promise_out_of_reach(record),
         ]
 

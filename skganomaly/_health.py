@@ -15,6 +15,8 @@ __all__ = [
     "divergence",
     "falling_losses",
     "generator_failure",
+    "hardly_trained",
+    "interrupted",
     "not_judged",
     "still_falling",
     "too_few_references",
@@ -209,6 +211,26 @@ def not_judged(n_steps, enough):
         f"The generator was trained for {n_steps} steps, too few to tell whether it "
         "has collapsed.",
         f"Pass max_steps={enough} or more.",
+    )
+
+
+def hardly_trained(n_steps, enough):
+    """A note on networks that have hardly been trained."""
+    return Finding(
+        "not_judged",
+        f"The networks were trained for {n_steps} steps, too few to tell whether they "
+        "learn.",
+        f"Leave max_steps at 'auto', or pass {enough} or more.",
+    )
+
+
+def interrupted(label, n_steps, asked):
+    """A finding on a training that the user ended."""
+    return Finding(
+        "interrupted",
+        f"{label} was interrupted after {n_steps} of {asked} steps; the detector is "
+        "fitted on what was done.",
+        "Fit again for the whole training.",
     )
 
 

@@ -1,15 +1,14 @@
 """From a detector's parameters to trained networks, and the record of how it went."""
 
-import warnings
 from functools import partial
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
 from skorch.exceptions import SkorchException
 
 from ._callbacks import callbacks_for, check_callbacks, copy_to_fit
 from ._data import RowDataset, TensorBatches
+from ._health import interrupted
 from ._interruption import fitted_at_prompt
 from ._net_params import check_net_params
 from ._networks import build_members
@@ -193,13 +192,7 @@ class TrainingMixin:
         if net.interrupted_:
             if not (is_last and fitted_at_prompt(self)):
                 raise KeyboardInterrupt
-            warnings.warn(
-                f"{label} was interrupted after {steps} of {asked} steps; the "
-                "detector is fitted on what was done. Fit again for the whole "
-                "training.",
-                ConvergenceWarning,
-                stacklevel=6,
-            )
+            self._interrupted = interrupted(label, steps, asked)
         net.finish()
 
     def _raise_unknown_name(self, net, error):

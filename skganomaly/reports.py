@@ -97,7 +97,8 @@ class TrainingReport:
           promise on false alarms is withdrawn;
         - "too_few": fewer reference scores than the promised rate takes;
         - "near_copies": rows that are not independent;
-        - "constant": all rows are equal.
+        - "constant": all rows are equal;
+        - "interrupted": Ctrl-C ended the training early.
     notes : list of Finding
         What is good to know and no reason to warn: "not_judged", "still_falling",
         "dead_columns".

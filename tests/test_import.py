@@ -99,6 +99,7 @@ ARROWS = {
     "_running": {
         "_callbacks",
         "_data",
+        "_health",
         "_interruption",
         "_net_params",
         "_networks",

@@ -126,6 +126,7 @@ AdversarialNet._update = interrupted_update
 out = d.fit(X)
 
 found = {"alone": [d.__sklearn_is_fitted__(), d.n_iter_, len(d.history_) > 2]}
+found["told"] = "interrupted" in [p.name for p in d.training_report_.problems]
 pressed.clear(); many = [detector() for _ in range(2)]
 for d in many: d.fit(X)
 
@@ -184,6 +185,7 @@ def test_ctrl_c_at_the_prompt(tmp_path):
     script.write_text(PRELUDE, encoding="utf-8")
     found = last_line(child("-i", "-q", script, input=SESSION))
     assert found["alone"] == [True, 15, True]
+    assert found["told"]
     assert found["GAN alone"]
     assert found["loop"] == [False, False]
     assert not (found["two in a line"][0] or found["two in a line"][1])

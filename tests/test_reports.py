@@ -220,8 +220,18 @@ def test_columns_that_never_vary_are_a_note(small, table):
     report = small(AutoencoderDetector).fit(X).training_report_
     assert report.dead_columns == 1
     assert report.problems == []
-    assert [note.name for note in report.notes] == ["dead_columns"]
-    assert "1 of 5 columns" in report.notes[0].seen
+    notes = {note.name: note.seen for note in report.notes}
+    assert "1 of 5 columns" in notes["dead_columns"]
+
+
+@pytest.mark.parametrize("cls", [GANomalyDetector, AutoencoderDetector])
+def test_a_training_of_a_few_steps_is_not_judged(small, table, cls):
+    """Whether the networks learn is not known yet, and a note says so."""
+    report = small(cls, max_steps=5).fit(table).training_report_
+    assert not report.judged and "5 steps" in report.notes[0].seen
+    enough = small(cls, max_steps=50).fit(table).training_report_
+    assert enough.judged
+    assert "not_judged" not in [note.name for note in enough.notes]
 
 
 # The report itself.

@@ -20,13 +20,8 @@ from ._compat import (
     StrOptions,
     _fit_context,
 )
-from ._cut import fit_threshold
-from ._data import (
-    FeatureScaler,
-    draw_seed,
-    resolve_device,
-    resolve_input_shape,
-)
+from ._cut import fit_threshold, is_auto
+from ._data import FeatureScaler, draw_seed, resolve_device, resolve_input_shape
 from ._decisions import forget
 from ._fit_tasks import FitTasks
 from ._groups import group_rows
@@ -40,6 +35,7 @@ from ._health import (
     too_few_references,
 )
 from ._inference import InferenceMixin
+from ._near_copies import find_near_copies
 from ._process import own_settings
 from ._running import TrainingMixin
 from ._training import AdversarialNet, mean_losses
@@ -380,7 +376,7 @@ class BaseGANDetector(
     def _auto(self, name):
         """A parameter's value, with "auto" replaced by what suits the rows."""
         value = getattr(self, name)
-        if isinstance(value, str) and value == "auto":
+        if is_auto(value):
             value = self._defaults[self._kind][name]
         return value
 
@@ -425,7 +421,8 @@ class BaseGANDetector(
     def _report(self, record, n_rows, n_dead):
         """Say how the training went, and warn of what went wrong."""
         passes = self._n_scored_steps() * min(self.batch_size, n_rows) / n_rows
-        found = record.near_copies
+        # Not in the snapshots of callbacks, which have no use for it.
+        near_copies = find_near_copies(torch.cat(record.vectors), record.labels)
         self.training_report_ = report = TrainingReport(
             losses=mean_losses(self.history_, self._loss_names),
             n_steps=self.n_iter_,
@@ -433,13 +430,16 @@ class BaseGANDetector(
             **record.report(),
             still_falling=falling_losses(self.history_),
             memorised=record.memorised,
-            near_copies=0.0 if found is None else found.share,
+            near_copies=0.0 if near_copies is None else near_copies.share,
             dead_columns=n_dead,
             restarts=self._restarts,
             problems=[],
             notes=[],
         )
-        report.problems = list(filter(None, self._problems(report, record)))
+        problems = self._problems(report, record)
+        if near_copies is not None:
+            problems.append(near_copies.finding)
+        report.problems = list(filter(None, problems))
         if report.judged and report.n_steps < _FEWEST_STEPS:
             report.judged = False
             report.notes.append(hardly_trained(report.n_steps, _FEWEST_STEPS))
@@ -460,7 +460,6 @@ class BaseGANDetector(
         return [
             divergence(report.error, report.n_steps, self._auto("learning_rate")),
             constant_rows() if report.dead_columns == self.n_features_in_ else None,
-            record.near_copies.finding if record.near_copies else None,
             record.memorisation(by_share=self.contamination != "auto"),
             self._not_held_out,
             self._interrupted,
@@ -468,8 +467,7 @@ class BaseGANDetector(
         ]
 
     def _promise_out_of_reach(self, record):
-        quantile = isinstance(self.threshold, str) and self.threshold == "auto"
-        if self.contamination != "auto" or not quantile:
+        if not (self.contamination == "auto" and is_auto(self.threshold)):
             return None
         return too_few_references(
             len(self.reference_scores_), self.false_alarm_rate, groups=record.grouped
@@ -485,8 +483,7 @@ class BaseGANDetector(
 
     def _check_promise(self):
         """Refuse two promises at a time, before anything is trained."""
-        by_rule = not (isinstance(self.threshold, str) and self.threshold == "auto")
-        if self.contamination != "auto" and by_rule:
+        if self.contamination != "auto" and not is_auto(self.threshold):
             raise ValueError(
                 f"contamination={self.contamination!r} flags that share of the "
                 f"training rows, and threshold={self.threshold!r} finds the cut in "

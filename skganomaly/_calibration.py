@@ -12,7 +12,6 @@ from ._memorisation import (
     not_held_out,
     not_held_out_for_share,
 )
-from ._near_copies import find_near_copies
 from ._scoring import JointScore, PartScore, part_magnitudes
 from ._whitening import CodeDistribution
 
@@ -87,19 +86,19 @@ class CalibrationMixin:
         self.score_type_ = self._auto("score_type")
         self._scores = self._new_scores()
         score, record = self._scores["score"], HealthRecord()
-        keys, chunks, magnitudes, vectors = [], [], [], []
+        lengths, chunks, magnitudes = [], [], []
         for rows, x in self._with_progress(X):
             padded = self._parts(x, {*self._part_names, *score.part_names, "row"})
             chunk = {name: part[:, : len(rows)].cpu() for name, part in padded.items()}
-            keys.append(row_keys(rows))
+            lengths.append(len(rows))
             chunks.append({name: padded[name].cpu() for name in score.part_names})
             magnitudes.append(
                 {name: part_magnitudes(chunk[name]) for name in self._part_names}
             )
             record.update(chunk["row"][0], chunk["reconstruction"], chunk["code"])
             # Of images, codes are what a score compares.
-            vectors.append(chunk["row" if self._kind == "rows" else "code"][0])
-        magnitudes = _join_chunks(magnitudes, keys)
+            record.vectors.append(chunk["row" if self._kind == "rows" else "code"][0])
+        magnitudes = _join_chunks(magnitudes, lengths)
         if not all(torch.isfinite(m).all() for m in magnitudes.values()):
             raise FloatingPointError(
                 "Training diverged: the trained networks give values that are not "
@@ -108,11 +107,10 @@ class CalibrationMixin:
             )
         for name, magnitude in magnitudes.items():
             self._scores[name].fit_magnitudes(magnitude)
-        parts = _join_chunks(chunks, keys)
+        parts = _join_chunks(chunks, lengths)
         score.fit(parts, groups)
         self._scores["codes"].fit(*record.code_moments())
-        self._references = self._index(X_train, seen.labels, kept)
-        _, values = np.unique(np.concatenate(keys), return_inverse=True)
+        self._references, values = self._index(X_train, seen.labels, kept, chosen)
         found = score.reference_scores(parts, groups, torch.from_numpy(values))
         self._scores.to(self.device_)
         if found is None:
@@ -129,7 +127,7 @@ class CalibrationMixin:
             scores, n_rows, len(np.unique(units))
         )
         record.grouped = len(units) > len(self.reference_scores_)
-        record.near_copies = find_near_copies(torch.cat(vectors), labels)
+        record.labels = labels
         return record
 
     def _choose_references(self, groups, generator):
@@ -145,20 +143,25 @@ class CalibrationMixin:
             chosen[-1] = drawn[np.argmax(labels[drawn] != labels[chosen[0]])]
         return distinct[np.sort(chosen)]
 
-    def _index(self, X, labels, kept):
-        """Finds, of all rows, those whose group has a reference.
+    def _index(self, X, labels, kept, chosen):
+        """What finds, of all rows, those whose group has a reference.
 
-        Rows in double precision are recognised in single precision, too.
+        Rows in double precision are recognised in single precision, too. Returned with
+        it are numbers that are the same for references that are equal.
         """
         members = np.flatnonzero(np.isin(labels, kept))
         casts = [np.asarray, to_single] if X.dtype == np.float64 else [np.asarray]
-        keys = [
-            row_keys(self.scaler_.transform(cast(X[members[block]])))
-            for cast in casts
-            for block in row_blocks(len(members), X.shape[1])
-        ]
+        keys = np.concatenate(
+            [
+                row_keys(self.scaler_.transform(cast(X[members[block]])))
+                for cast in casts
+                for block in row_blocks(len(members), X.shape[1])
+            ]
+        )
         groups = np.searchsorted(kept, labels[members])
-        return RowIndex(np.concatenate(keys), np.tile(groups, len(casts)))
+        own_keys = keys[np.searchsorted(members, chosen)]
+        _, values = np.unique(own_keys, return_inverse=True)
+        return RowIndex(keys, np.tile(groups, len(casts))), values
 
     def _score_chunks(self, chunks, own):
         """Scores of the reference rows as if they were new.
@@ -196,11 +199,11 @@ class CalibrationMixin:
         return PartScore(self.score_type_)
 
 
-def _join_chunks(chunks, keys):
+def _join_chunks(chunks, lengths):
     """Join dicts of tensors along their row axis, without what pads them."""
     return {
         name: torch.cat(
-            [c[name][:, : len(k)] for c, k in zip(chunks, keys, strict=True)], dim=1
+            [c[name][:, :n] for c, n in zip(chunks, lengths, strict=True)], dim=1
         )
         for name in chunks[0]
     }

@@ -23,9 +23,15 @@ __all__ = [
     "check_rate",
     "cut_from_labels",
     "fit_threshold",
+    "is_auto",
     "resolve_threshold",
     "words_if_constant",
 ]
+
+
+def is_auto(value):
+    """Whether a parameter is the word "auto"; arrays have no answer to ``==``."""
+    return isinstance(value, str) and value == "auto"
 
 
 def resolve_threshold(threshold, *, rate):

@@ -50,10 +50,11 @@ class HealthRecord:
         self._codes = None
         self._origins = None
         self._compared = None
+        # What near copies are looked for in, and the groups that are known.
+        self.vectors = []
+        self.labels = None
         # Whether some reference rows are of one group.
         self.grouped = False
-        # What :func:`find_near_copies` found, or None.
-        self.near_copies = None
         # Whether held-out rows score higher; None if there are none.
         self.memorised = None
 

@@ -10,6 +10,7 @@ from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
+from ._cut import is_auto
 from ._data import draw_seed, row_keys
 from ._decisions import DecisionMixin
 from ._local_score import LocalScore
@@ -194,7 +195,7 @@ class InferenceMixin(DecisionMixin):
         check_is_fitted(self)
         if not self.n_held_out_:
             self._check_held_out(threshold)
-        by_default = isinstance(threshold, str) and threshold == "auto"
+        by_default = is_auto(threshold)
         if by_default and false_alarm_rate is None and self._contamination_rule_:
             self.threshold_rule_ = self._contamination_rule_
             self.offset_ = -float(self.threshold_rule_.threshold_)
@@ -332,7 +333,7 @@ class InferenceMixin(DecisionMixin):
 
     def _smoothing_width(self, smoothing):
         axes = self.input_shape_[1:]
-        if isinstance(smoothing, str) and smoothing == "auto":
+        if is_auto(smoothing):
             longer = [n for n in axes if n > 1]
             return max(0.5, min(longer) / 28) if len(axes) == 2 and longer else 0.0
         check_scalar(smoothing, "smoothing", Real, min_val=0)

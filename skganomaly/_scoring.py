@@ -8,6 +8,8 @@ like a network.
 All parts have shape (n_members, n_rows, width).
 """
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -235,7 +237,7 @@ class JointScore(_Score):
         joined = self._join(parts)
         n_rows = joined.shape[1]
         if int(groups.max()) + 1 < n_rows:
-            new = lambda: JointScore(self.part_names)  # noqa: E731
+            new = partial(JointScore, self.part_names)
             return self._cross_fit(parts, groups, values, new)
         whitened = self.whitening(joined).double()
         distances = whitened.square().sum(2)

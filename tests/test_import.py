@@ -120,6 +120,7 @@ ARROWS = {
     "_local_score": {"_networks", "_scoring", "_whitening"},
     "_near_copies": {"reports"},
     "_inference": {
+        "_cut",
         "_data",
         "_decisions",
         "_local_score",
@@ -133,7 +134,6 @@ ARROWS = {
         "_health",
         "_local_score",
         "_memorisation",
-        "_near_copies",
         "_scoring",
         "_whitening",
     },
@@ -148,6 +148,7 @@ ARROWS = {
         "_groups",
         "_health",
         "_inference",
+        "_near_copies",
         "_process",
         "_running",
         "_training",
@@ -233,6 +234,7 @@ TIME_ARROWS = {
     "_calendar": set(),
     "_detector": {
         "_compat",
+        "_cut",
         "_decisions",
         "_near_copies",
         "thresholds",

@@ -14,6 +14,7 @@ from .._compat import (
     StrOptions,
     _fit_context,
 )
+from .._cut import is_auto
 from .._decisions import DecisionMixin, forget
 from .._near_copies import near_copies_are_known
 from ..thresholds import QuantileThreshold, p_values
@@ -242,7 +243,7 @@ class TimeSeriesDetector(
             raise
 
     def _fit(self, X, y, groups):
-        if self.contamination != "auto" and not _is_auto(self.threshold):
+        if self.contamination != "auto" and not is_auto(self.threshold):
             raise ValueError(
                 f"contamination={self.contamination!r} and threshold="
                 f"{self.threshold!r} both set the cut. Leave one of them at 'auto'."
@@ -508,13 +509,9 @@ class TimeSeriesDetector(
             With new ``threshold_rule_`` and ``offset_``.
         """
         check_is_fitted(self, "reference_scores_")
-        if self.contamination != "auto" and _is_auto(threshold):
+        if self.contamination != "auto" and is_auto(threshold):
             threshold = self._rule if false_alarm_rate is None else threshold
         return self._cut(threshold, false_alarm_rate)
-
-
-def _is_auto(threshold):
-    return isinstance(threshold, str) and threshold == "auto"
 
 
 def _number_series(n_steps, groups, kept):

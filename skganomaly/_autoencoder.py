@@ -1,35 +1,27 @@
 """The autoencoder that the adversarial detectors are to be compared with."""
 
-from torch import nn
+from __future__ import annotations
 
-from ._base import BaseGANDetector
+from typing import TYPE_CHECKING, Literal
+
+from ._base import BaseDetector
 from ._compat import StrOptions
 from ._docstrings import share_docs
-from ._losses import squared_error
+from ._models._autoencoder import Autoencoder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+    from typing_extensions import Unpack
+
+    from ._parameters import Common
 
 __all__ = ["AutoencoderDetector"]
 
 
-class Autoencoder(nn.Module):
-    """An encoder and a decoder, called one after the other."""
-
-    def __init__(self, encoder, decoder):
-        super().__init__()
-        self.encoder = encoder
-        self.decoder = decoder
-
-    def forward(self, x):
-        """Return the reconstruction of ``x``."""
-        return self.decoder(self.encoder(x))
-
-
-def reconstruction_objective(generator, discriminator, x, noisy):
-    """Squared error of the reconstruction, the only loss of an autoencoder."""
-    return {"reconstruction": squared_error(generator(noisy), x)}, {}
-
-
 @share_docs
-class AutoencoderDetector(BaseGANDetector):
+class AutoencoderDetector(BaseDetector):
     r"""Anomaly detection with a denoising autoencoder, the honest baseline.
 
     An encoder and a decoder are trained to minimise
@@ -42,6 +34,9 @@ class AutoencoderDetector(BaseGANDetector):
     Parameters
     ----------
     {{network_parameters}}
+    reconstruction_loss : {"auto", "l1", "l2"} or callable, default="auto"
+        Absolute or squared error of the reconstruction, or a function like those of
+        :mod:`skganomaly.losses`. "auto" is "l2".
     score_type : str, default="auto"
         What the score is made of.
 
@@ -75,84 +70,23 @@ class AutoencoderDetector(BaseGANDetector):
     array([ 1, -1])
     """
 
-    _part_names = ("reconstruction", "code")
-    _local_parts = {"rows": ("reconstruction", "code"), "maps": ("code",)}
+    _method = Autoencoder
+    _defaults = {
+        kind: {**defaults, "reconstruction_loss": "l2"}
+        for kind, defaults in BaseDetector._defaults.items()
+    }
 
     _parameter_constraints = {
-        **BaseGANDetector._parameter_constraints,
-        "score_type": [StrOptions({"auto", "local", "joint", "reconstruction"})],
+        **BaseDetector._parameter_constraints,
+        "reconstruction_loss": [StrOptions({"auto", "l1", "l2"}), callable],
     }
 
     def __init__(
         self,
         *,
-        architecture="auto",
-        input_shape=None,
-        latent_dim="auto",
-        scaler="auto",
-        n_members="auto",
-        input_noise="auto",
-        score_type="auto",
-        max_references=6000,
-        contamination="auto",
-        false_alarm_rate=0.05,
-        threshold="auto",
-        validation_fraction=0.0,
-        max_steps="auto",
-        batch_size=64,
-        learning_rate=1e-3,
-        learning_rate_schedule="auto",
-        beta_1="auto",
-        callbacks=None,
-        net_params=None,
-        device="auto",
-        random_state=None,
-        verbose=0,
-    ):
-        super().__init__(
-            architecture=architecture,
-            input_shape=input_shape,
-            latent_dim=latent_dim,
-            scaler=scaler,
-            n_members=n_members,
-            input_noise=input_noise,
-            score_type=score_type,
-            max_references=max_references,
-            contamination=contamination,
-            false_alarm_rate=false_alarm_rate,
-            threshold=threshold,
-            validation_fraction=validation_fraction,
-            max_steps=max_steps,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            learning_rate_schedule=learning_rate_schedule,
-            beta_1=beta_1,
-            callbacks=callbacks,
-            net_params=net_params,
-            device=device,
-            random_state=random_state,
-            verbose=verbose,
-        )
-
-    def _build_networks(self, build):
-        return {"generator": Autoencoder(build("encoder"), build("decoder"))}
-
-    def _objective(self):
-        return reconstruction_objective
-
-    def _score_parts(self, networks, x, names):
-        generator = networks["generator"]
-        code = generator.encoder(x)
-        parts = {"code": code, "row": x[:1].flatten(2)}
-        if "reconstruction" in names:
-            parts["reconstruction"] = (x - generator.decoder(code)).flatten(2)
-        return {name: parts[name] for name in names}
-
-    def _decode(self, networks, codes):
-        return networks["generator"].decoder(codes)
-
-    def _encode(self, networks, x):
-        return networks["generator"].encoder(x)
-
-    def _reconstruct(self, networks, x):
-        return networks["generator"](x)
+        reconstruction_loss: Literal["auto", "l1", "l2"]
+        | Callable[[Tensor, Tensor], Tensor] = "auto",
+        **common: Unpack[Common],
+    ) -> None:
+        super().__init__(**common)
+        self.reconstruction_loss = reconstruction_loss

@@ -1,90 +1,40 @@
-"""GANomaly: an encoder-decoder-encoder generator trained against a discriminator."""
+"""GANomaly as an estimator."""
+
+from __future__ import annotations
 
 from functools import partial
 from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import nn
 
-from ._base import BaseGANDetector
+from ._base import BaseDetector
 from ._compat import Interval, StrOptions
-from ._data import TensorBatches
 from ._docstrings import share_docs
+from ._fit import Trained
 from ._health import certainty, too_short
-from ._losses import (
-    absolute_error,
-    discriminator_cross_entropy,
-    generator_cross_entropy,
-    squared_error,
-)
-from ._training import DiscriminatorRestart
+from ._models._ganomaly import GANomaly
+from ._training._net import DiscriminatorRestart, mean_losses
+from ._training._trainer import Builder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+    from typing_extensions import Self, Unpack
+
+    from ._parameters import Common
 
 __all__ = ["GANomalyDetector"]
 
 # Steps that the published networks need to learn anything.
 _ENOUGH_STEPS = 200
 
-
-class EncoderDecoderEncoder(nn.Module):
-    """GANomaly's generator: encode, decode, and encode the result again."""
-
-    def __init__(self, encoder, decoder, second_encoder):
-        super().__init__()
-        self.encoder = encoder
-        self.decoder = decoder
-        self.second_encoder = second_encoder
-
-    def forward(self, x):
-        """Return the reconstruction of ``x``, its code, and the second code."""
-        code = self.encoder(x)
-        reconstruction = self.decoder(code)
-        return reconstruction, code, self.second_encoder(reconstruction)
-
-
-class GANomalyObjective:
-    """GANomaly's losses; see :class:`GANomalyDetector` for the weights."""
-
-    def __init__(
-        self,
-        *,
-        reconstruction_loss,
-        adversarial_loss,
-        reconstruction_weight,
-        latent_weight,
-        adversarial_weight,
-    ):
-        self.reconstruction_loss = reconstruction_loss
-        self.adversarial_loss = adversarial_loss
-        self.reconstruction_weight = reconstruction_weight
-        self.latent_weight = latent_weight
-        self.adversarial_weight = adversarial_weight
-
-    def __call__(self, generator, discriminator, x, noisy):
-        """Return the named losses of the generator and of the discriminator."""
-        reconstruction, code, second_code = generator(noisy)
-        real_logits, real_features = discriminator(x)
-        fake_logits, fake_features = discriminator(reconstruction)
-        compare = absolute_error if self.reconstruction_loss == "l1" else squared_error
-        if self.adversarial_loss == "feature_matching":
-            adversarial = squared_error(fake_features, real_features.detach())
-        else:
-            adversarial = generator_cross_entropy(fake_logits)
-        generator_terms = {
-            "reconstruction": self.reconstruction_weight * compare(reconstruction, x),
-            "latent": self.latent_weight * squared_error(second_code, code),
-            "adversarial": self.adversarial_weight * adversarial,
-        }
-        discriminator_terms = {
-            "discriminator": discriminator_cross_entropy(real_logits, fake_logits)
-        }
-        return generator_terms, discriminator_terms
-
-
 _WEIGHT = [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})]
 
 
 @share_docs
-class GANomalyDetector(BaseGANDetector):
+class GANomalyDetector(BaseDetector):
     r"""Anomaly detection with GANomaly's encoder-decoder-encoder GAN.
 
     A generator encodes a row to a code :math:`z`, decodes it to a reconstruction
@@ -108,9 +58,9 @@ class GANomalyDetector(BaseGANDetector):
     Parameters
     ----------
     {{network_parameters}}
-    reconstruction_loss : {"auto", "l1", "l2"}, default="auto"
-        Absolute or squared error of the reconstruction. "auto" is "l2" for plain rows
-        and "l1" otherwise.
+    reconstruction_loss : {"auto", "l1", "l2"} or callable, default="auto"
+        Absolute or squared error of the reconstruction, or a function like those of
+        :mod:`skganomaly.losses`. "auto" is "l2" for plain rows and "l1" otherwise.
     adversarial_loss : {"feature_matching", "bce"}, default="feature_matching"
         What the generator learns from the discriminator: to give reconstructions the
         features of their rows, or to pass for real. The discriminator itself always
@@ -168,21 +118,17 @@ class GANomalyDetector(BaseGANDetector):
     array([ 1, -1])
     """
 
-    _part_names = ("latent", "reconstruction", "features", "code")
-    _local_parts = {
-        "rows": ("reconstruction", "latent", "code"),
-        "maps": ("code",),
-    }
+    _method = GANomaly
     _defaults = {
         "rows": {
-            **BaseGANDetector._defaults["rows"],
+            **BaseDetector._defaults["rows"],
             "reconstruction_loss": "l2",
             "reconstruction_weight": 1.0,
             "latent_weight": 1.0,
             "adversarial_weight": 0.1,
         },
         "maps": {
-            **BaseGANDetector._defaults["maps"],
+            **BaseDetector._defaults["maps"],
             "reconstruction_loss": "l1",
             "reconstruction_weight": 50.0,
             "latent_weight": 1.0,
@@ -191,13 +137,8 @@ class GANomalyDetector(BaseGANDetector):
     }
 
     _parameter_constraints = {
-        **BaseGANDetector._parameter_constraints,
-        "score_type": [
-            StrOptions(
-                {"auto", "local", "joint", "latent", "reconstruction", "features"}
-            )
-        ],
-        "reconstruction_loss": [StrOptions({"auto", "l1", "l2"})],
+        **BaseDetector._parameter_constraints,
+        "reconstruction_loss": [StrOptions({"auto", "l1", "l2"}), callable],
         "adversarial_loss": [StrOptions({"feature_matching", "bce"})],
         "reconstruction_weight": _WEIGHT,
         "latent_weight": _WEIGHT,
@@ -208,59 +149,16 @@ class GANomalyDetector(BaseGANDetector):
     def __init__(
         self,
         *,
-        architecture="auto",
-        input_shape=None,
-        latent_dim="auto",
-        scaler="auto",
-        n_members="auto",
-        input_noise="auto",
-        reconstruction_loss="auto",
-        adversarial_loss="feature_matching",
-        reconstruction_weight="auto",
-        latent_weight="auto",
-        adversarial_weight="auto",
-        score_type="auto",
-        max_restarts=2,
-        max_references=6000,
-        contamination="auto",
-        false_alarm_rate=0.05,
-        threshold="auto",
-        validation_fraction=0.0,
-        max_steps="auto",
-        batch_size=64,
-        learning_rate=1e-3,
-        learning_rate_schedule="auto",
-        beta_1="auto",
-        callbacks=None,
-        net_params=None,
-        device="auto",
-        random_state=None,
-        verbose=0,
-    ):
-        super().__init__(
-            architecture=architecture,
-            input_shape=input_shape,
-            latent_dim=latent_dim,
-            scaler=scaler,
-            n_members=n_members,
-            input_noise=input_noise,
-            score_type=score_type,
-            max_references=max_references,
-            contamination=contamination,
-            false_alarm_rate=false_alarm_rate,
-            threshold=threshold,
-            validation_fraction=validation_fraction,
-            max_steps=max_steps,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            learning_rate_schedule=learning_rate_schedule,
-            beta_1=beta_1,
-            callbacks=callbacks,
-            net_params=net_params,
-            device=device,
-            random_state=random_state,
-            verbose=verbose,
-        )
+        reconstruction_loss: Literal["auto", "l1", "l2"]
+        | Callable[[Tensor, Tensor], Tensor] = "auto",
+        adversarial_loss: Literal["feature_matching", "bce"] = "feature_matching",
+        reconstruction_weight: float | Literal["auto"] = "auto",
+        latent_weight: float | Literal["auto"] = "auto",
+        adversarial_weight: float | Literal["auto"] = "auto",
+        max_restarts: int = 2,
+        **common: Unpack[Common],
+    ) -> None:
+        super().__init__(**common)
         self.reconstruction_loss = reconstruction_loss
         self.adversarial_loss = adversarial_loss
         self.reconstruction_weight = reconstruction_weight
@@ -269,7 +167,7 @@ class GANomalyDetector(BaseGANDetector):
         self.max_restarts = max_restarts
 
     @classmethod
-    def from_paper(cls, *, n_samples=None, **overrides):
+    def from_paper(cls, *, n_samples: int | None = None, **overrides: Any) -> Self:
         r"""A detector set up as published, to be cited and compared with.
 
         One network in the DCGAN layout with 64 base channels (for plain rows, batch
@@ -320,62 +218,27 @@ class GANomalyDetector(BaseGANDetector):
             published["max_steps"] = max(1, 15 * n_samples // 64)
         return cls(**published | overrides)
 
-    def _build_networks(self, build):
-        generator = EncoderDecoderEncoder(
-            build("encoder"), build("decoder"), build("encoder")
-        )
-        return {"generator": generator, "discriminator": build("discriminator")}
-
-    def _objective(self):
-        return GANomalyObjective(
-            reconstruction_loss=self._auto("reconstruction_loss"),
-            adversarial_loss=self.adversarial_loss,
-            reconstruction_weight=self._auto("reconstruction_weight"),
-            latent_weight=self._auto("latent_weight"),
-            adversarial_weight=self._auto("adversarial_weight"),
-        )
-
-    def _own_callbacks(self, generator, n_rows):
+    def _train(self, trainer):
+        method = trainer.build(self._method)
         # A stream of its own, so that a restart changes nothing but the discriminator.
-        build = self._builder(
-            torch.Generator().manual_seed(generator.initial_seed() + 1)
+        stream = torch.Generator().manual_seed(trainer.generator.initial_seed() + 1)
+        restart = DiscriminatorRestart(
+            partial(Builder(trainer.settings, stream), "discriminator"),
+            lambda losses: _in_words(certainty(losses)),
+            self.max_restarts,
+            trainer.steps_per_pass(),
         )
-        draw = partial(build, "discriminator")
+        net = trainer.run(method, callbacks=[restart, *trainer.callbacks()])
+        record = trainer.record
+        problems = [certainty(mean_losses(record.history, record.loss_names))]
+        if self.architecture != "published":
+            return Trained(method, net, problems=problems)
+        # Large networks whose codes say nothing at first; the published score, their
+        # distance, can then be lower for anomalies.
+        problems.append(too_short(record.n_steps, _ENOUGH_STEPS))
+        judged = {"judged": record.n_steps >= _ENOUGH_STEPS}
+        return Trained(method, net, report=judged, problems=problems)
 
-        def reason(losses):
-            finding = certainty(losses)
-            return None if finding is None else str(finding)
 
-        interval = TensorBatches.steps_per_pass(n_rows, self.batch_size)
-        return [DiscriminatorRestart(draw, reason, self.max_restarts, interval)]
-
-    def _problems(self, report, record):
-        problems = [*super()._problems(report, record), certainty(report.losses)]
-        if self.architecture == "published":
-            # Large networks whose codes say nothing at first; the published score,
-            # their distance, can then be lower for anomalies.
-            report.judged = self.n_iter_ >= _ENOUGH_STEPS
-            problems.append(too_short(self.n_iter_, _ENOUGH_STEPS))
-        return problems
-
-    def _score_parts(self, networks, x, names):
-        generator = networks["generator"]
-        code = generator.encoder(x)
-        parts = {"code": code, "row": x[:1].flatten(2)}
-        if set(names) - {"code", "row"}:
-            reconstruction = generator.decoder(code)
-            parts["reconstruction"] = (x - reconstruction).flatten(2)
-            parts["latent"] = code - generator.second_encoder(reconstruction)
-        if "features" in names:
-            features = [networks["discriminator"](v)[1] for v in (x, reconstruction)]
-            parts["features"] = features[0] - features[1]
-        return {name: parts[name] for name in names}
-
-    def _decode(self, networks, codes):
-        return networks["generator"].decoder(codes)
-
-    def _encode(self, networks, x):
-        return networks["generator"].encoder(x)
-
-    def _reconstruct(self, networks, x):
-        return networks["generator"](x)[0]
+def _in_words(finding):
+    return None if finding is None else str(finding)

@@ -23,7 +23,7 @@ from sklearn.base import BaseEstimator
 from torch import nn
 
 from ._compat import Interval, StrOptions
-from ._networks import Discriminator, initialize_layers
+from ._models._networks import Discriminator, initialize_layers
 
 __all__ = ["MLP", "ConvNet"]
 
@@ -312,7 +312,7 @@ def _geometry(size):
     )
 
 
-def _check_network(method, input_shape, latent_dim, network):
+def check_network(method, input_shape, latent_dim, network):
     """Call a network of a user on two rows, and refuse one of the wrong shape.
 
     Parameters

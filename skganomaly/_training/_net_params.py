@@ -15,10 +15,10 @@ _OWN = {
     "device": "device",
     "verbose": "verbose",
     "module": "architecture",
-    "networks": "architecture",
+    "game": "architecture",
     "train_split": "validation_fraction",
     "noise": "input_noise",
-    "noise_generator": "random_state",
+    "sources": "random_state",
     "schedule": "learning_rate_schedule",
 }
 

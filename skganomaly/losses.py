@@ -5,18 +5,64 @@ and returns one value per member, so that the gradient of a member is the gradie
 it would have had if it were trained alone.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
-from torch import Tensor
 from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
 
 __all__ = [
     "absolute_error",
     "discriminator_cross_entropy",
     "generator_cross_entropy",
     "gradient_norm_penalty",
+    "mean_size",
+    "reconstruction_error",
     "squared_error",
     "wasserstein_estimate",
 ]
+
+_SIZES = {"l1": torch.abs, "l2": torch.square}
+
+
+def mean_size(differences: Tensor, order: str) -> Tensor:
+    """Mean absolute ("l1") or squared ("l2") entry of each row.
+
+    Parameters
+    ----------
+    differences : Tensor of shape (n_members, n_rows, ...)
+    order : {"l1", "l2"}
+
+    Returns
+    -------
+    Tensor of shape (n_members, n_rows)
+    """
+    return _SIZES[order](differences.flatten(2)).mean(2)
+
+
+def reconstruction_error(
+    loss: str | Callable[[Tensor, Tensor], Tensor],
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """The function that a parameter ``reconstruction_loss`` names.
+
+    Parameters
+    ----------
+    loss : {"l1", "l2"} or callable
+        :func:`absolute_error`, :func:`squared_error`, or a function like these.
+
+    Returns
+    -------
+    callable
+    """
+    if callable(loss):
+        return loss
+    return {"l1": absolute_error, "l2": squared_error}[loss]
 
 
 def squared_error(input: Tensor, target: Tensor) -> Tensor:
@@ -32,12 +78,12 @@ def squared_error(input: Tensor, target: Tensor) -> Tensor:
     Tensor of shape (n_members,)
         Mean over all other axes.
     """
-    return (input - target).square().flatten(1).mean(1)
+    return _SIZES["l2"](input - target).flatten(1).mean(1)
 
 
 def absolute_error(input: Tensor, target: Tensor) -> Tensor:
     """Mean absolute error of each member; see :func:`squared_error`."""
-    return (input - target).abs().flatten(1).mean(1)
+    return _SIZES["l1"](input - target).flatten(1).mean(1)
 
 
 def discriminator_cross_entropy(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
@@ -93,7 +139,9 @@ def wasserstein_estimate(real_values: Tensor, fake_values: Tensor) -> Tensor:
     return real_values.mean(1) - fake_values.mean(1)
 
 
-def gradient_norm_penalty(critic, rows: Tensor, *, target: float) -> Tensor:
+def gradient_norm_penalty(
+    critic: Callable[[Tensor], Tensor], rows: Tensor, *, target: float
+) -> Tensor:
     r"""Mean of :math:`(\lVert \nabla_x D(x) \rVert_2 - t)^2` over rows.
 
     The penalty of WGAN-GP [1]_ with target 1 on rows between real and generated ones,

@@ -8,6 +8,7 @@ networks are frozen, so only codes have gradients.
 import torch
 from torch import Tensor, nn
 
+from ..losses import mean_size
 from ._networks import aligned_product
 
 __all__ = ["CandidateCodes", "LatentSearch"]
@@ -80,10 +81,7 @@ class LatentSearch:
         return value
 
     def _difference(self, a, b):
-        difference = (a - b).flatten(2)
-        if self.residual_loss == "l1":
-            return difference.abs().mean(2)
-        return difference.square().mean(2)
+        return mean_size(a - b, self.residual_loss)
 
     def __call__(self, generator, features, x: Tensor, starts: Tensor) -> Tensor:
         """Search from every start of every row.

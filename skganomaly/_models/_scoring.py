@@ -14,13 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._whitening import _Fitted, _Whitening, shrinkage_for
+from ..losses import mean_size
+from ._whitening import Fitted, Whitening, shrinkage_for
 
 __all__ = [
-    "JointScore",
-    "PartScore",
-    "WeightedScore",
+    "JointScoring",
+    "PartScoring",
+    "Scoring",
+    "WeightedScoring",
     "part_magnitudes",
+    "positive_median",
 ]
 
 # Reference scores from fits without the rows: so many fits, but of many rows only one,
@@ -38,10 +41,10 @@ _NO_RESIDUAL = 1e-24
 
 def part_magnitudes(part: Tensor) -> Tensor:
     """Mean square of residual vectors, shape (n_members, n_rows)."""
-    return part.square().mean(2)
+    return mean_size(part, "l2")
 
 
-def _positive_median(values: Tensor) -> Tensor:
+def positive_median(values: Tensor) -> Tensor:
     """Median over the rows whose value is not (almost) zero, shape (n_members, 1)."""
     medians = [
         member[member > _ALMOST_ZERO].median()
@@ -67,22 +70,35 @@ def _typical(magnitudes: Tensor) -> Tensor:
     return torch.stack(medians)[:, None]
 
 
-class _Score(_Fitted):
+class Scoring(Fitted):
     """A mapping from parts to scores; a subclass fits and computes it.
+
+    Its :meth:`fit` takes the parts of the reference rows, a dict of name to tensor of
+    shape (n_members, n_references, width), and the group of each, and keeps what it
+    learns with :meth:`store`. Calling it with parts, and with a row's own group or -1,
+    returns scores of shape (n_rows,), higher for more anomalous.
 
     Parameters
     ----------
-    part_names : tuple of str
-        The parts it looks at.
+    part_names : iterable of str
+        The parts it looks at. "row" is the scaled rows, the same for all members.
     """
 
-    # Whether rows are searched for among the references, and so have to know which
-    # of these they are themselves.
-    searches = False
+    # Whether rows are looked for among the references, and so have to know which of
+    # these they are themselves.
+    uses_references = False
+
+    # Whether it can tell what the nearest reference rows, or their codes, are.
+    stores_rows = False
+    stores_codes = False
 
     def __init__(self, part_names):
         super().__init__()
         self.part_names = tuple(part_names)
+
+    def fit(self, parts, groups=None):
+        """Learn from the parts of the reference rows."""
+        raise NotImplementedError
 
     def reference_scores(self, parts, groups, values):
         """Scores of the reference rows as if they and their groups were new.
@@ -122,10 +138,10 @@ class _Score(_Fitted):
             score = new().fit(seen, kept)
             # New rows are measured in these units, and a median may jump where rows
             # are of two kinds.
-            score.load_state_dict(
-                {k: v for k, v in self.state_dict().items() if k.endswith("unit")},
-                strict=False,
-            )
+            fitted = dict(score.named_buffers())
+            for name, unit in self.named_buffers():
+                if name.endswith("unit"):
+                    fitted[name].copy_(unit)
             rows.append(torch.nonzero(folds == fold).flatten())
             # Known are those that equal a row of the others; the first of these counts.
             known = np.full(int(values.max()) + 1, -1)
@@ -138,7 +154,7 @@ class _Score(_Fitted):
         return torch.cat([parts[name] for name in self.part_names], dim=2)
 
 
-class PartScore(_Score):
+class PartScoring(Scoring):
     """Mean square of one part, in units of its median over the reference rows.
 
     Up to that unit the score of the papers: for GANomaly's part "latent", the squared
@@ -159,15 +175,15 @@ class PartScore(_Score):
 
     def fit_magnitudes(self, magnitudes):
         """Learn the unit from magnitudes of shape (n_members, n_references)."""
-        self._store(unit=_typical(magnitudes))
+        self.store(unit=_typical(magnitudes))
         return self
 
-    def forward(self, parts: dict, own: Tensor) -> Tensor:
+    def forward(self, parts: dict, own: Tensor | None = None) -> Tensor:
         """Score rows, shape (n_rows,)."""
         return (part_magnitudes(self._join(parts)) / self.unit).mean(0)
 
 
-class WeightedScore(_Score):
+class WeightedScoring(Scoring):
     """Weighted mean of the sizes of some parts, in units of its median.
 
     Parameters
@@ -185,19 +201,21 @@ class WeightedScore(_Score):
 
     def fit(self, parts, groups=None):
         """Learn the unit from the parts of the reference rows."""
-        self._store(unit=_typical(self._value(parts)))
+        self.store(unit=_typical(self._value(parts)))
         return self
 
-    def forward(self, parts: dict, own: Tensor) -> Tensor:
+    def forward(self, parts: dict, own: Tensor | None = None) -> Tensor:
         """Score rows, shape (n_rows,)."""
         return (self._value(parts) / self.unit).mean(0)
 
     def _value(self, parts):
-        size = torch.abs if self.order == "l1" else torch.square
-        return sum(self.weights[n] * size(parts[n]).mean(2) for n in self.part_names)
+        return sum(
+            self.weights[name] * mean_size(parts[name], self.order)
+            for name in self.part_names
+        )
 
 
-class JointScore(_Score):
+class JointScoring(Scoring):
     r"""Squared Mahalanobis distance of all parts together.
 
     Per member, with the mean :math:`\mu` and the shrunk covariance :math:`C` of the
@@ -212,16 +230,16 @@ class JointScore(_Score):
 
     def __init__(self, part_names):
         super().__init__(part_names)
-        self.whitening = _Whitening()
+        self.whitening = Whitening()
 
     def fit(self, parts, groups=None):
         """Learn mean, covariance and unit from the parts of the reference rows."""
         joined = self._join(parts)
         self.whitening.fit(joined)
-        self._store(unit=_typical(part_magnitudes(self.whitening(joined))))
+        self.store(unit=_typical(part_magnitudes(self.whitening(joined))))
         return self
 
-    def forward(self, parts: dict, own: Tensor) -> Tensor:
+    def forward(self, parts: dict, own: Tensor | None = None) -> Tensor:
         """Score rows, shape (n_rows,)."""
         whitened = self.whitening(self._join(parts))
         return (part_magnitudes(whitened) / self.unit).mean(0)
@@ -237,7 +255,7 @@ class JointScore(_Score):
         joined = self._join(parts)
         n_rows = joined.shape[1]
         if int(groups.max()) + 1 < n_rows:
-            new = partial(JointScore, self.part_names)
+            new = partial(JointScoring, self.part_names)
             return self._cross_fit(parts, groups, values, new)
         whitened = self.whitening(joined).double()
         distances = whitened.square().sum(2)

@@ -4,16 +4,22 @@ Each is a torch module whose buffers are its whole fitted state. Vectors have sh
 (n_members, n_rows, width).
 """
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ._networks import aligned_product
 
-__all__ = ["CodeDistribution", "shrinkage_for"]
+__all__ = [
+    "CodeDistribution",
+    "Fitted",
+    "Squash",
+    "Standardise",
+    "Whitening",
+    "shrinkage_for",
+]
 
 # Whitening gives up at least this share of the correlations, and more where there are
-# few rows for the width (see _Whitening).
+# few rows for the width (see Whitening).
 _MIN_SHRINKAGE = 0.03
 
 # Deviations beyond this many robust standard deviations grow only logarithmically,
@@ -41,27 +47,28 @@ def shrinkage_for(n_rows, width):
     return max(_MIN_SHRINKAGE, 4 * width / (4 * width + n_rows))
 
 
-class _Fitted(nn.Module):
-    """A module whose fitted state is its buffers."""
+class Fitted(nn.Module):
+    """A module whose fitted state is its buffers, whatever their number and shape."""
 
-    def _store(self, **tensors):
+    def store(self, **tensors):
+        """Register tensors as buffers, floats in single precision."""
         for name, tensor in tensors.items():
             # Not every accelerator has double precision.
-            self.register_buffer(name, tensor.float())
+            single = tensor.float() if tensor.is_floating_point() else tensor
+            self.register_buffer(name, single)
 
-    def get_state(self):
-        """All buffers as a dict of NumPy arrays."""
-        return {name: buffer.cpu().numpy() for name, buffer in self.named_buffers()}
+    def _load_from_state_dict(self, state, prefix, *args):
+        # What is not there before a fit has no shape that could be compared.
+        for name in list(self._buffers):
+            delattr(self, name)
+        for key, tensor in state.items():
+            name = key.removeprefix(prefix)
+            if key.startswith(prefix) and "." not in name:
+                self.register_buffer(name, torch.empty_like(tensor))
+        super()._load_from_state_dict(state, prefix, *args)
 
-    def set_state(self, state):
-        """Restore what :meth:`get_state` returned."""
-        for name, array in state.items():
-            owner, _, leaf = name.rpartition(".")
-            buffer = torch.from_numpy(np.array(array))
-            self.get_submodule(owner).register_buffer(leaf, buffer)
 
-
-class CodeDistribution(_Fitted):
+class CodeDistribution(Fitted):
     """A Gaussian for the codes of the reference rows, to draw new codes from."""
 
     def fit(self, mean, covariance):
@@ -73,7 +80,7 @@ class CodeDistribution(_Fitted):
             factor, failed = torch.linalg.cholesky_ex(covariance + ridge)
             if not failed.any():
                 break
-        self._store(mean=mean, factor=factor)
+        self.store(mean=mean, factor=factor)
         return self
 
     def forward(self, draws: Tensor) -> Tensor:
@@ -81,7 +88,7 @@ class CodeDistribution(_Fitted):
         return self.mean[:, None] + draws @ self.factor.mT
 
 
-class _Standardise(_Fitted):
+class Standardise(Fitted):
     """Centre the columns, and give them unit scale if asked to."""
 
     def __init__(self, scale=True):
@@ -94,7 +101,7 @@ class _Standardise(_Fitted):
         # A constant column has nothing to be compared with.
         varies = rows.amax(1, keepdim=True) > rows.amin(1, keepdim=True)
         varies = varies & self.scale_columns
-        self._store(
+        self.store(
             mean=rows.mean(1, keepdim=True),
             scale=torch.where(varies, scale, torch.ones_like(scale)),
         )
@@ -104,7 +111,7 @@ class _Standardise(_Fitted):
         return (rows - self.mean) / self.scale
 
 
-class _Squash(_Fitted):
+class Squash(Fitted):
     """Centre and scale columns robustly, and squash what lies far out."""
 
     def fit(self, rows):
@@ -114,7 +121,7 @@ class _Squash(_Fitted):
         spread = torch.maximum(
             1.4826 * deviation, 0.1 * rows.std(dim=1, keepdim=True, correction=0)
         )
-        self._store(median=median, spread=spread.clamp_min(_TINY))
+        self.store(median=median, spread=spread.clamp_min(_TINY))
         return self
 
     def forward(self, rows: Tensor) -> Tensor:
@@ -124,7 +131,7 @@ class _Squash(_Fitted):
         return torch.where(size > _SQUASH_FROM, scaled.sign() * far, scaled)
 
 
-class _Whitening(_Fitted):
+class Whitening(Fitted):
     r"""Make the columns of each member uncorrelated, with unit scale.
 
     The covariance :math:`S` is shrunk to its diagonal, :math:`C = (1-a) S + a D`, by
@@ -148,7 +155,7 @@ class _Whitening(_Fitted):
         in_span = width >= _MANY_COLUMNS and width > _COLUMNS_PER_ROW * n_rows
         fit_member = self._fit_span if in_span else self._fit_matrix
         members = [fit_member(*self._standardised(member)) for member in rows]
-        self._store(
+        self.store(
             **{name: torch.stack([m[name] for m in members]) for name in members[0]}
         )
         return self

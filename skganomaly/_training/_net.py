@@ -1,7 +1,5 @@
-"""Adversarial training in skorch: two networks, two optimisers, one step."""
+"""skorch's loop around the step: history, callbacks, epochs."""
 
-import copy
-import math
 from collections import Counter
 from itertools import chain, pairwise
 
@@ -12,48 +10,33 @@ from skorch.callbacks import Callback, EpochTimer
 from torch import nn
 from tqdm import tqdm
 
-from ._interruption import pressed_by_user
+from .._interruption import pressed_by_user
+from ._step import Run
 
 __all__ = ["AdversarialNet", "DiscriminatorRestart", "ProgressBar", "mean_losses"]
 
-_WARM_UP = 0.02
-_FINAL_RATE = 0.01
+# What skorch calls a player's module, and its optimiser.
+_NAMES = {
+    "generator": ("module_", "optimizer_"),
+    "discriminator": ("discriminator_", "optimizer_d_"),
+}
 
 
 class AdversarialNet(NeuralNet):
-    """A generator and an optional discriminator trained against each other.
-
-    A :class:`skorch.NeuralNet` whose training step updates each network once. Both
-    losses come from one pass of the generator and two of the discriminator; each is
-    then differentiated with respect to its own network's parameters alone, so that
-    neither update moves the other network.
+    """A game trained by skorch: players, an optimiser for each, one step.
 
     What skorch takes for a batch is a chunk of mini-batches (see
     :class:`TensorBatches`), and an entry of the history is the mean over a chunk.
 
     Parameters
     ----------
-    networks : dict of str to nn.Module
-        "generator" and, for adversarial training, "discriminator", whose inputs
-        carry a leading member axis. They become ``module_`` and ``discriminator_``,
-        with the optimisers ``optimizer_`` and ``optimizer_d_``.
-    objective : callable
-        ``objective(generator, discriminator, x, noisy)``, called once a step, returns
-        two dicts of named loss terms, each a tensor of shape (n_members,): those that
-        the generator descends and those that the discriminator does. A network
-        without terms stays as it is in that step.
+    game : Game
+        Its players, "generator" and perhaps "discriminator", become ``module_`` and
+        ``discriminator_``, with the optimisers ``optimizer_`` and ``optimizer_d_``.
     max_steps : int
         Optimiser steps of the whole training.
-    noise : Tensor of shape (n_members, 1, ...) or None, default=None
-        Standard deviation of the Gaussian noise on the generator's input.
-    noise_generator : torch.Generator or None, default=None
-        Source of that noise, on the training device.
-    schedule : {"cosine", "constant"}, default="cosine"
-        Learning rate over the steps: "cosine" warms up over the first 2 % of them and
-        then falls to 1 % of its peak along half a cosine.
-    average_decay : float or None, default=None
-        Decay of a moving average of the generator's weights and running statistics,
-        which :meth:`finish` puts in their place. None keeps the last ones.
+    schedule, noise, average_decay, sources, orders
+        See :class:`Run`.
     phase : str, default="training"
         Which training of a detector this is, for its callbacks.
     **options
@@ -61,6 +44,8 @@ class AdversarialNet(NeuralNet):
 
     Attributes
     ----------
+    run_ : Run
+        The state of the training.
     n_steps_ : int
         Optimiser steps taken.
     loss_names_ : list of str
@@ -71,25 +56,22 @@ class AdversarialNet(NeuralNet):
         Whether Ctrl-C did.
     """
 
-    _average = None
-    n_steps_ = 0
-
     def __init__(
         self,
-        networks,
-        objective,
+        game,
         *,
         max_steps,
-        noise=None,
-        noise_generator=None,
         schedule="cosine",
+        noise=None,
         average_decay=None,
+        sources=None,
+        orders=None,
         phase="training",
         optimizer=torch.optim.Adam,
         **options,
     ):
         # skorch asks for a module class and a criterion; here the networks are built
-        # already, and the losses need both of them, so they live in the objective.
+        # already, and losses need both of them, so they live in the game.
         super().__init__(
             nn.Identity,
             criterion=nn.Identity,
@@ -97,45 +79,56 @@ class AdversarialNet(NeuralNet):
             train_split=None,
             **options,
         )
-        self.networks = networks
-        self.objective = objective
+        # skorch would take a module for one that it is to initialise.
+        vars(self)["game"] = game
         self.max_steps = max_steps
-        self.noise = noise
-        self.noise_generator = noise_generator
         self.schedule = schedule
+        self.noise = noise
         self.average_decay = average_decay
+        self.sources = sources
+        self.orders = orders
         self.phase = phase
 
     def __repr__(self):
         # skorch's would list every layer, in notebooks too.
         sizes = ", ".join(
             f"{name}: {sum(p.numel() for p in network.parameters()):,} parameters"
-            for name, network in self.networks.items()
+            for name, network in self.game.players().items()
         )
         return f"<{type(self).__name__} of {self.max_steps} steps; {sizes}>"
+
+    @property
+    def n_steps_(self):
+        """Optimiser steps taken."""
+        return self.run_.n_steps if hasattr(self, "run_") else 0
 
     @property
     def _default_callbacks(self):
         return [("epoch_timer", EpochTimer()), ("epoch_record", _EpochRecord())]
 
     def initialize_module(self):
-        """Register the networks, so that skorch tracks them and sets their mode."""
-        self.module_ = self.networks["generator"]
-        if "discriminator" in self.networks:
-            self.discriminator_ = self.networks["discriminator"]
+        """Register the players, so that skorch tracks them and sets their mode."""
+        for name, player in self.game.players().items():
+            setattr(self, _NAMES[name][0], player)
         return self
 
+    def torch_compile(self, module, name):
+        """Compile a player in place, as it is the game that calls it."""
+        if self.compile:
+            module.compile(**self.get_params_for("compile"))
+        return module
+
     def initialize_optimizer(self, triggered_directly=None):
-        """Give each network an optimiser that holds its parameters alone.
+        """Give each player an optimiser that holds its parameters alone.
 
         ``optimizer__<option>`` is for both, ``optimizer_d__<option>`` overrides it
         for the discriminator.
         """
-        self.optimizer_ = self._new_optimizer(self.module_)
-        if "discriminator" in self.networks:
-            self.optimizer_d_ = self._new_optimizer(
-                self.discriminator_, **self.get_params_for("optimizer_d")
-            )
+        for name, player in self.game.players().items():
+            overrides = {}
+            if name == "discriminator":
+                overrides = self.get_params_for("optimizer_d")
+            setattr(self, _NAMES[name][1], self._new_optimizer(player, **overrides))
         return self
 
     def _new_optimizer(self, module, **overrides):
@@ -148,12 +141,29 @@ class AdversarialNet(NeuralNet):
         return optimizer
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
-        """Start counting the optimiser steps."""
+        """Start a new run."""
         super().on_train_begin(net, X, y, **kwargs)
-        self.n_steps_ = 0
         self.loss_names_ = []
         self.stopped_by_callback_ = self.interrupted_ = False
-        self._average = None
+        self.run_ = Run(
+            self.game,
+            {name: getattr(self, _NAMES[name][1]) for name in self.game.players()},
+            max_steps=self.max_steps,
+            schedule=self.schedule,
+            noise=self.noise,
+            average_decay=self.average_decay,
+            sources=self.sources or {},
+            orders=self.orders,
+            on_gradient=self._tell_of_gradients,
+        )
+
+    def _tell_of_gradients(self, module, rows):
+        self.notify(
+            "on_grad_computed",
+            named_parameters=list(module.named_parameters()),
+            batch=rows,
+            training=True,
+        )
 
     def notify(self, method_name, **cb_kwargs):
         """Call the callbacks, noting whether one of them ends the training."""
@@ -173,7 +183,7 @@ class AdversarialNet(NeuralNet):
             raise
 
     def train_step(self, batch, **fit_params):
-        """Update the networks once for every mini-batch of a chunk.
+        """Take a step for every mini-batch of a chunk.
 
         Parameters
         ----------
@@ -190,10 +200,11 @@ class AdversarialNet(NeuralNet):
             If a loss is not finite.
         """
         self._set_training(True)
+        run, game = self.run_, self.game
         # By the names of the terms, as some terms come only every few steps.
         totals, counts = {}, Counter()
         for rows in batch:
-            names, values = self._update(rows)
+            names, values = run.step(rows, game.phase(run.n_steps))
             totals[names] = totals[names] + values if names in totals else values
             counts.update(names)
         # The one transfer from the device in a chunk.
@@ -212,108 +223,13 @@ class AdversarialNet(NeuralNet):
         return {"loss": total}
 
     def finish(self):
-        """Freeze the networks for scoring, and let go of what only training needs."""
-        if self._average is not None:
-            with torch.no_grad():
-                for tensor, mean in zip(
-                    _averaged(self.module_), self._average, strict=True
-                ):
-                    tensor.copy_(mean)
-            self._average = None
-        for network in self.networks.values():
-            network.eval().requires_grad_(False)
-            network.zero_grad()
-        for name in self._optimizers:
-            getattr(self, name + "_").state.clear()
+        """Freeze the players for scoring, and let go of what only training needs."""
+        self.run_.finish()
+        for player in self.game.players().values():
+            # Scores must not depend on how a training was sped up.
+            player._compiled_call_impl = None
         for epoch in self.history:
             epoch["batches"].clear()
-
-    def frozen_copy(self):
-        """Return a net as :meth:`finish` would leave this one if it were called now."""
-        net = AdversarialNet(
-            copy.deepcopy(self.networks),
-            self.objective,
-            max_steps=self.max_steps,
-            device=self.device,
-            verbose=0,
-        ).initialize()
-        net.n_steps_, net._average = self.n_steps_, self._average
-        net.finish()
-        return net
-
-    def _update(self, rows):
-        """One step of both networks; returns the names and values of all losses."""
-        self._set_learning_rate()
-        discriminator = getattr(self, "discriminator_", None)
-        generator_terms, discriminator_terms = self.objective(
-            self.module_, discriminator, rows, self._with_noise(rows)
-        )
-        # Both gradients are taken before either network moves. The losses share the
-        # generator's graph, so the first backward pass must not free it.
-        if discriminator_terms:
-            self._backward(
-                discriminator, self.optimizer_d_, discriminator_terms, rows, True
-            )
-        if generator_terms:
-            self._backward(self.module_, self.optimizer_, generator_terms, rows, False)
-        if discriminator_terms:
-            self.optimizer_d_.step()
-        if generator_terms:
-            self.optimizer_.step()
-            self._update_average()
-        self.n_steps_ += 1
-        terms = generator_terms | discriminator_terms
-        return tuple(terms), torch.stack([term.detach() for term in terms.values()])
-
-    def _backward(self, module, optimizer, terms, rows, retain_graph):
-        optimizer.zero_grad()
-        learned = [p for p in module.parameters() if p.requires_grad]
-        # A callback may have frozen all of them.
-        if learned:
-            # The sum over members gives each the gradient of its own loss.
-            torch.stack(list(terms.values())).sum().backward(
-                inputs=learned, retain_graph=retain_graph
-            )
-        self.notify(
-            "on_grad_computed",
-            named_parameters=list(module.named_parameters()),
-            batch=rows,
-            training=True,
-        )
-
-    @torch.no_grad()
-    def _update_average(self):
-        if self.average_decay is None:
-            return
-        tensors = _averaged(self.module_)
-        if self._average is None:
-            self._average = [tensor.clone() for tensor in tensors]
-            return
-        for mean, tensor in zip(self._average, tensors, strict=True):
-            mean.lerp_(tensor, 1 - self.average_decay)
-
-    def _with_noise(self, rows):
-        if self.noise is None:
-            return rows
-        noise = torch.randn(
-            rows.shape,
-            generator=self.noise_generator,
-            dtype=rows.dtype,
-            device=rows.device,
-        )
-        return torch.addcmul(rows, noise, self.noise)
-
-    def _set_learning_rate(self):
-        if self.schedule == "constant":
-            return
-        done = self.n_steps_ / self.max_steps
-        factor = min(
-            (self.n_steps_ + 1) / (_WARM_UP * self.max_steps),
-            _FINAL_RATE + (1 - _FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * done)),
-        )
-        for name in self._optimizers:
-            for group in getattr(self, name + "_").param_groups:
-                group["lr"] = group["initial_lr"] * factor
 
     def _raise_diverged(self, losses):
         values = ", ".join(f"{name}={value:.3g}" for name, value in losses.items())
@@ -325,12 +241,6 @@ class AdversarialNet(NeuralNet):
             "(scaler='auto'); or clip the gradients with skorch's "
             "GradientNormClipping in callbacks."
         )
-
-
-def _averaged(module):
-    """What of a module a moving average makes sense of."""
-    tensors = chain(module.parameters(), module.buffers())
-    return [tensor.detach() for tensor in tensors if tensor.is_floating_point()]
 
 
 class _EpochRecord(Callback):

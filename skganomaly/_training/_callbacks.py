@@ -1,6 +1,7 @@
 """The callbacks of skorch that a user passes: copies, phases, and which are refused."""
 
 import copy
+import warnings
 from functools import partial
 from io import IOBase
 
@@ -24,7 +25,7 @@ __all__ = [
     "check_callbacks",
     "copy_callbacks",
     "copy_to_fit",
-    "storable_callbacks",
+    "without_locks",
 ]
 
 _SCORING = (
@@ -169,17 +170,26 @@ def copy_to_fit(callbacks):
     return [_listener(callback) for callback in callbacks or ()]
 
 
-def storable_callbacks(callbacks):
-    """Divide callbacks into those that can be stored and those that hold, say, a lock.
+def without_locks(callbacks, owner):
+    """The callbacks that can be stored; warns of those that hold, say, a lock.
 
-    Returns
-    -------
-    stored, left : list
+    Parameters
+    ----------
+    callbacks : list of Callback or of (name, Callback), or None
+    owner : str
+        Name of the class that is stored.
     """
-    stored, left = [], []
-    for callback in callbacks:
-        (stored if _copy_deeply(callback) else left).append(callback)
-    return stored, left
+    left = [c for c in callbacks or () if _copy_deeply(c) is None]
+    if not left:
+        return callbacks
+    warnings.warn(
+        f"The copy of this {owner} has no {left!r} in its callbacks: they hold what "
+        "cannot be copied, such as an open file or a lock. Set them again where they "
+        "are needed.",
+        UserWarning,
+        stacklevel=4,
+    )
+    return [callback for callback in callbacks if callback not in left]
 
 
 def _copy_deeply(callback):

@@ -6,10 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from ._networks import aligned_product
-from ._scoring import _TINY, _positive_median, _Score
-from ._whitening import _Fitted, _Squash, _Standardise, _Whitening
+from ._scoring import Scoring, positive_median
+from ._whitening import Fitted, Squash, Standardise, Whitening
 
-__all__ = ["LocalScore"]
+__all__ = ["LocalScoring"]
+
+_TINY = 1e-12
 
 _N_NEIGHBORS = 5
 
@@ -28,7 +30,7 @@ _ROWS_PER_COLUMN = 10
 _FEWEST_ROWS = 10
 
 
-class LocalScore(_Score):
+class LocalScoring(Scoring):
     r"""How far a row is from its nearest reference rows, for where it is.
 
     Per member, one search among the joined parts of the reference rows finds
@@ -63,28 +65,38 @@ class LocalScore(_Score):
         The power :math:`p`.
     """
 
-    searches = True
+    uses_references = True
 
     def __init__(self, part_names, *, row_weight, whiten, exponent, **search_options):
         super().__init__([*part_names, "row"])
         self.row_weight = row_weight
         self.whiten = whiten
         self.joined = _NeighborRatios(
-            [_Squash(), _Whitening()] if whiten else [_Standardise(scale=False)],
+            [Squash(), Whitening()] if whiten else [Standardise(scale=False)],
             exponent=exponent,
             **search_options,
         )
         self.rows = None
         if row_weight:
-            self.rows = _NeighborRatios([_Standardise()], exponent=0, **search_options)
+            self.rows = _NeighborRatios([Standardise()], exponent=0, **search_options)
         self._unfitted = partial(
-            LocalScore,
+            LocalScoring,
             part_names,
             row_weight=row_weight,
             whiten=whiten,
             exponent=exponent,
             **search_options,
         )
+
+    @property
+    def stores_rows(self):
+        """Whether :meth:`nearest_rows` can tell what the nearest references are."""
+        return self.rows is None
+
+    @property
+    def stores_codes(self):
+        """Whether :meth:`nearest_vectors` can tell their codes."""
+        return self.part_names[:-1] == ("code",) and not self.whiten
 
     def fit(self, parts, groups=None):
         """Take the rows of ``parts`` as references; without groups, each is its own."""
@@ -94,13 +106,14 @@ class LocalScore(_Score):
         if self.rows is not None:
             self.rows.fit(parts["row"], groups)
         else:
-            self._store(reference_rows=parts["row"][0])
+            self.store(reference_rows=parts["row"][0])
         return self
 
-    def forward(self, parts: dict, own: Tensor) -> Tensor:
+    def forward(self, parts: dict, own: Tensor | None = None) -> Tensor:
         """Score rows, shape (n_rows,).
 
-        ``own`` is a row's own group or -1, or several of them: (n_rows, n_groups).
+        ``own`` is a row's own group or -1, or several of them: (n_rows, n_groups). None
+        says that no row is of any.
         """
         score = self.joined(self._joined(parts), own).mean(0)
         if self.rows is None:
@@ -133,10 +146,10 @@ class LocalScore(_Score):
         """
         (centring,) = self.joined.transforms
         nearest = self.joined.neighbors(centring(self._joined(parts)), own)
-        n_members, _, width = self.joined.references.shape
+        width = self.joined.references.shape[2]
         place = nearest[:, :, :_N_NEIGHBORS].flatten(1)[:, :, None]
         vectors = self.joined.references.gather(1, place.expand(-1, -1, width))
-        return vectors.view(n_members, -1, _N_NEIGHBORS, width).mean(2) + centring.mean
+        return vectors.unflatten(1, (nearest.shape[1], -1)).mean(2) + centring.mean
 
     def reference_scores(self, parts, groups, values):
         """Scores from fits without the rows, where these are few for their width.
@@ -154,15 +167,15 @@ class LocalScore(_Score):
         return torch.cat([parts[name] for name in self.part_names[:-1]], dim=2)
 
 
-class _NeighborRatios(_Fitted):
-    """One search among reference vectors; see :class:`LocalScore`.
+class _NeighborRatios(Fitted):
+    """One search among reference vectors; see :class:`LocalScoring`.
 
     Parameters
     ----------
-    transforms : list of _Fitted
+    transforms : list of Fitted
         Applied to the vectors first, each fitted on what the one before returns.
     use_nearest, n_scale_neighbors, exponent
-        See :class:`LocalScore`.
+        See :class:`LocalScoring`.
     """
 
     def __init__(self, transforms, *, use_nearest, n_scale_neighbors, exponent):
@@ -176,9 +189,10 @@ class _NeighborRatios(_Fitted):
         """Take vectors of shape (n_members, n_references, width) as references."""
         for transform in self.transforms:
             vectors = transform.fit(vectors)(vectors)
-        self._store(references=vectors, squared_norms=vectors.square().sum(2)[:, None])
+        self.store(references=vectors, squared_norms=vectors.square().sum(2)[:, None])
         # A copy, as a tensor that two modules share would be saved by one of them.
-        self.register_buffer("groups", groups.clone())
+        self.store(groups=groups.clone())
+        self._count_groups()
         rows = torch.arange(vectors.shape[1])
         found = [
             self._search(vectors[:, block], groups[block])
@@ -187,11 +201,19 @@ class _NeighborRatios(_Fitted):
         nearest, mean, indices = (
             torch.cat(part, dim=1) for part in zip(*found, strict=True)
         )
-        self._store(usual=mean, usual_floor=_FLOOR * _positive_median(mean))
-        self._store(unit=_positive_median(self._ratios(nearest, mean, indices)))
+        self.store(usual=mean, usual_floor=_FLOOR * positive_median(mean))
+        self.store(unit=positive_median(self._ratios(nearest, mean, indices)))
         return self
 
-    def forward(self, vectors: Tensor, own: Tensor) -> Tensor:
+    def _count_groups(self):
+        # A number of Python, as an exported graph has no tensors that depend on data.
+        self.largest_group = int(torch.bincount(self.groups).max())
+
+    def _load_from_state_dict(self, *args):
+        super()._load_from_state_dict(*args)
+        self._count_groups()
+
+    def forward(self, vectors: Tensor, own: Tensor | None) -> Tensor:
         """Logarithms of the ratios, shape (n_members, n_rows)."""
         ratios = self._ratios(*self._search(self.transforms(vectors), own))
         return (ratios / self.unit + _SMALLEST_RATIO).log()
@@ -200,7 +222,7 @@ class _NeighborRatios(_Fitted):
         """Distance to the nearest, mean of the 5 nearest, and all neighbours."""
         indices = self.neighbors(vectors, own)
         n_members, n_references, width = self.references.shape
-        offsets = torch.arange(n_members, device=own.device) * n_references
+        offsets = torch.arange(n_members, device=vectors.device) * n_references
         places = indices[:, :, :_N_NEIGHBORS] + offsets[:, None, None]
         # The products that chose the neighbours are differences of large squares, a
         # poor measure of short distances.
@@ -210,17 +232,20 @@ class _NeighborRatios(_Fitted):
         return distances.amin(2), distances.mean(2), indices
 
     @torch.no_grad()
-    def neighbors(self, vectors: Tensor, own: Tensor) -> Tensor:
+    def neighbors(self, vectors: Tensor, own: Tensor | None) -> Tensor:
         """Indices of the nearest references outside a row's groups, nearest first."""
         products = aligned_product(vectors, self.references.mT)
         squared = products.mul_(-2).add_(self.squared_norms)
-        own = own if own.ndim == 2 else own[:, None]
-        known = torch.nonzero((own >= 0).any(1)).flatten()
-        if len(known):
-            kin = (own[known, :, None] == self.groups).any(1)
-            squared[:, known] = squared[:, known].masked_fill_(kin, torch.inf)
+        n_own = 1
+        if own is not None:
+            own = own if own.ndim == 2 else own[:, None]
+            n_own = own.shape[1]
+            known = torch.nonzero((own >= 0).any(1)).flatten()
+            if len(known):
+                kin = (own[known, :, None] == self.groups).any(1)
+                squared[:, known] = squared[:, known].masked_fill_(kin, torch.inf)
         # What is left for the rows of the largest groups.
-        left = len(self.groups) - own.shape[1] * int(torch.bincount(self.groups).max())
+        left = len(self.groups) - n_own * self.largest_group
         n_neighbors = min(self.n_scale_neighbors, max(left, 1))
         return squared.topk(n_neighbors, dim=2, largest=False).indices
 

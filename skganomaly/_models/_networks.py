@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 __all__ = [
+    "BATCH_NORMS",
     "Discriminator",
     "aligned_product",
     "build_members",
@@ -29,8 +30,8 @@ _GLOBAL_GENERATOR_LOCK = threading.Lock()
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-_CHANNEL_LAYERS = (*_CONVOLUTIONS, *_TRANSPOSED, *_BATCH_NORMS)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_CHANNEL_LAYERS = (*_CONVOLUTIONS, *_TRANSPOSED, *BATCH_NORMS)
 _ELEMENTWISE = (
     nn.ELU,
     nn.GELU,
@@ -323,7 +324,7 @@ def _stack_sequential(networks):
             stacked.append(_Flatten())
         elif type(first) is nn.Unflatten:
             stacked.append(_Unflatten(first.unflattened_size))
-        elif type(first) in _BATCH_NORMS:
+        elif type(first) in BATCH_NORMS:
             stacked.append(_concatenated(layers))
         else:
             stacked.append(_grouped(layers))
@@ -356,7 +357,7 @@ def initialize_layers(network, generator, *, normal_std=None):
     """
     with torch.no_grad():
         for layer in network.modules():
-            if isinstance(layer, _BATCH_NORMS):
+            if isinstance(layer, BATCH_NORMS):
                 layer.reset_parameters()
                 if normal_std is not None and layer.affine:
                     layer.weight.normal_(1.0, normal_std, generator=generator)

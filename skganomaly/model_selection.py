@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from sklearn.model_selection import (
+    BaseCrossValidator,
     GroupKFold,
     KFold,
     StratifiedGroupKFold,
@@ -129,7 +130,33 @@ def _kind(value: object) -> type | None:
     return next((t for t in (bool, Real, str) if isinstance(value, t)), None)
 
 
-class InlierKFold(StratifiedKFold):
+class _InlierFolds(BaseCrossValidator):
+    """Takes the anomalies from the training sets of the class behind it."""
+
+    def __init__(
+        self,
+        n_splits: int = 5,
+        *,
+        shuffle: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        super().__init__(n_splits=n_splits, shuffle=shuffle, random_state=random_state)
+
+    def _divide(
+        self, X: Any, y: ArrayLike | None, groups: Any, unlabelled: Callable[..., Any]
+    ) -> Iterator[tuple[_Rows, _Rows]]:
+        if y is None:
+            folds = unlabelled(
+                self.n_splits, shuffle=self.shuffle, random_state=self.random_state
+            )
+            yield from folds.split(X, groups=groups)
+            return
+        anomalous = _labels_for_folds(X, y, self.n_splits)
+        for train, test in super().split(X, anomalous, groups):
+            yield train[~anomalous[train]], test
+
+
+class InlierKFold(_InlierFolds, StratifiedKFold):
     """Cross-validation that trains on normal rows and tests on all.
 
     The rows are divided into folds with the same share of anomalies, as
@@ -182,15 +209,6 @@ class InlierKFold(StratifiedKFold):
     [0 1 3] [4 5 6 7]
     """
 
-    def __init__(
-        self,
-        n_splits: int = 5,
-        *,
-        shuffle: bool = True,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> None:
-        super().__init__(n_splits=n_splits, shuffle=shuffle, random_state=random_state)
-
     def split(
         self, X: Any, y: ArrayLike | None = None, groups: Any = None
     ) -> Iterator[tuple[_Rows, _Rows]]:
@@ -219,18 +237,10 @@ class InlierKFold(StratifiedKFold):
             If the labels cannot be read, or there are fewer normal rows or fewer
             anomalies than folds.
         """
-        if y is None:
-            folds = KFold(
-                self.n_splits, shuffle=self.shuffle, random_state=self.random_state
-            )
-            yield from folds.split(X, groups=groups)
-            return
-        anomalous = _labels_for_folds(X, y, self.n_splits)
-        for train, test in super().split(X, anomalous, groups):
-            yield train[~anomalous[train]], test
+        yield from self._divide(X, y, groups, KFold)
 
 
-class InlierGroupKFold(StratifiedGroupKFold):
+class InlierGroupKFold(_InlierFolds, StratifiedGroupKFold):
     """Cross-validation by groups that trains on normal rows and tests on all.
 
     Like :class:`InlierKFold`, with all rows of a group in one fold: shots of one part,
@@ -268,15 +278,6 @@ class InlierGroupKFold(StratifiedGroupKFold):
     [0 1 3] [4 5 6 7]
     """
 
-    def __init__(
-        self,
-        n_splits: int = 5,
-        *,
-        shuffle: bool = True,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> None:
-        super().__init__(n_splits=n_splits, shuffle=shuffle, random_state=random_state)
-
     def split(
         self, X: Any, y: ArrayLike | None = None, groups: Any = None
     ) -> Iterator[tuple[_Rows, _Rows]]:
@@ -310,15 +311,7 @@ class InlierGroupKFold(StratifiedGroupKFold):
                 "InlierGroupKFold needs the groups of the rows. Pass groups=..., as to "
                 "cross_validate or to the fit of a search, or use InlierKFold."
             )
-        if y is None:
-            folds = GroupKFold(
-                self.n_splits, shuffle=self.shuffle, random_state=self.random_state
-            )
-            yield from folds.split(X, groups=groups)
-            return
-        anomalous = _labels_for_folds(X, y, self.n_splits)
-        for train, test in super().split(X, anomalous, groups):
-            yield train[~anomalous[train]], test
+        yield from self._divide(X, y, groups, GroupKFold)
 
 
 def _labels_for_folds(X: Any, y: ArrayLike, n_splits: int) -> _Flags:

@@ -1,8 +1,10 @@
-"""What a type checker knows of the library; never run, only read by mypy --strict.
+"""What a type checker knows of the library; never run, only read by mypy.
 
 A comment ``type: ignore`` that is not needed is an error too, so each of them says that
 the mistake in its line is found.
 """
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +12,16 @@ from typing_extensions import assert_type
 
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector, from_pyod
 from skganomaly.architectures import MLP, ConvNet
-from skganomaly.datasets import load_bundled, make_anomalies
+from skganomaly.datasets import AnomalyDataset, load_bundled, make_anomalies
 from skganomaly.interop import SklearnDetector
-from skganomaly.model_selection import anomaly_roc_auc, recall_at_false_alarm_rate
+from skganomaly.model_selection import (
+    InlierKFold,
+    anomaly_roc_auc,
+    recall_at_false_alarm_rate,
+)
 from skganomaly.pipelines import ThroughPipeline, through
 from skganomaly.plotting import ScoreDistributionDisplay
-from skganomaly.thresholds import QuantileThreshold
+from skganomaly.thresholds import QuantileThreshold, TailThreshold
 from skganomaly.timeseries import (
     AdaptiveThreshold,
     TimeSeriesDetector,
@@ -35,7 +41,10 @@ def right() -> None:
     assert_type(detector.set_threshold(lambda scores: scores.max()), GANomalyDetector)
     assert_type(detector.set_threshold(QuantileThreshold()), GANomalyDetector)
     assert_type(AnoGANDetector.from_paper("anogan", latent_dim=8), AnoGANDetector)
+    assert_type(detector.training_report_.problems[0].remedy, str)
+    assert_type(TailThreshold(rate=1e-3).fit([0.0, 1.0]).scale_, float)
     assert_type(load_bundled()["wine"].n_anomalies, int | None)
+    assert_type(AnomalyDataset("two", [[0.0], [1.0]], [1, -1]).target, NDArray[Any])
     assert_type(from_pyod(object()).fit(X), SklearnDetector)
     assert_type(anomaly_roc_auc(detector, X, y), float)
     assert_type(recall_at_false_alarm_rate(0.05)(detector, X, y), float)
@@ -61,3 +70,5 @@ def wrong() -> None:
     ConvNet(normalization="layer")  # type: ignore[arg-type]
     TimeSeriesDetector(GANomalyDetector())  # type: ignore[call-arg]
     make_anomalies(kind="globl")  # type: ignore[arg-type]
+    QuantileThreshold(method="median")  # type: ignore[arg-type]
+    InlierKFold(5, False)  # type: ignore[call-arg]

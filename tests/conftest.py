@@ -123,3 +123,14 @@ def images():
     images = rng.uniform(0, 20, size=(60, 2, 6, 9))
     images[:, :, 2:4] += 200
     return _read_only(images)
+
+
+@pytest.fixture(scope="session")
+def labelled():
+    """Rows, and which of them are anomalies, far out; a few values are missing."""
+    rng = np.random.default_rng(0)
+    normal = rng.normal(size=(180, 1)) + 0.3 * rng.normal(size=(180, 4))
+    X = np.vstack([normal, rng.uniform(-9, 9, size=(20, 4))])
+    X[rng.uniform(size=X.shape) < 0.02] = np.nan
+    order = rng.permutation(200)
+    return _read_only(X[order]), _read_only(order >= 180)

@@ -48,12 +48,22 @@ def test_import_is_lean_and_silent():
 
 
 def _imports(path):
-    """Top-level packages that a file imports, and modules of ours, as dotted names."""
+    """Top-level packages that a file imports, and modules of ours, as dotted names.
+
+    Other packages that only annotations name are never imported, and not among them.
+    """
     others, ours = set(), set()
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     package = parts if path.name == "__init__.py" else parts[:-1]
     package = tuple(part for part in package if part != "__init__")
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for_annotations = {
+        node
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    }
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -70,7 +80,7 @@ def _imports(path):
             top, _, rest = name.partition(".")
             if top == "skganomaly":
                 ours.add(rest)
-            else:
+            elif node not in for_annotations:
                 others.add(top)
     return others, ours
 

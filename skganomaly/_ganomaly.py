@@ -227,7 +227,7 @@ class GANomalyDetector(BaseGANDetector):
         What this constructor has no parameter for: "optimizer" (Adam), such as
         ``{"optimizer": torch.optim.RMSprop}``, with its options "optimizer__<name>"
         and, for the discriminator alone, "optimizer_d__<name>"; and "compile", as of
-        :class:`skorch.NeuralNet`. Other names are refused.
+        :class:`skorch.NeuralNet <skorch.net.NeuralNet>`. Other names are refused.
     device : str or torch.device, default="auto"
         Where to train and score. "auto" takes CUDA when there is one, then MPS, then
         the CPU.

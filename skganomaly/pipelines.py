@@ -190,7 +190,7 @@ class ThroughPipeline:
         Returns
         -------
         DataFrame or ndarray of shape (n_samples, n_columns)
-            A data frame with the names of the columns and the index of ``X`` if that
+            A :class:`~pandas.DataFrame` with the names of the columns and the index of ``X`` if that
             is a pandas data frame, else an array. The columns add up to what the
             detector's own ``explain`` adds up to. What several columns were mixed into,
             for instance by principal components, cannot be divided among them: a data

@@ -36,27 +36,25 @@ class AutoencoderDetector(BaseGANDetector):
     what the adversary adds.
 
     **Scores.** The default, "local", compares a row with its nearest reference rows
-    in the space of residuals and codes: how far is it, given what is usual there? See
-    the :ref:`user guide <which-detector>` for the formula. The score of a row does not
-    depend on the rows it is scored with. A row that is among the references leaves
-    itself and the rows of its group out of the search, so that it scores as if it were
-    new.
+    in the space of residuals and codes: how far away is it, given what is usual there?
+    The :ref:`user guide <which-detector>` has the formula. The score of a row does not
+    depend on the rows it is scored with. A row that is itself a reference row leaves
+    itself and its group out of the search, so that it scores as if it were new.
 
     Parameters
     ----------
     architecture : {"auto", "mlp", "conv", "published"} or object, default="auto"
-        Networks. "mlp" is :class:`~skganomaly.architectures.MLP`, "conv" is
+        What builds the networks. "mlp" is :class:`~skganomaly.architectures.MLP`, "conv" is
         :class:`~skganomaly.architectures.ConvNet`; "auto" takes the first for plain
         rows and the second for images and windows. "published" is ``ConvNet`` with 64
         base channels, or for plain rows ``MLP`` with batch normalisation and a tanh
-        output. (AnoGAN's ``ConvNet`` has no normalisation in the critic where there
-        is a gradient penalty, and with "conv" it stops halving at eight entries.) An
-        object with the methods described in :mod:`skganomaly.architectures` builds
-        networks of your own.
+        output. (AnoGAN's critic has no normalisation if there is a gradient penalty, and
+        its "conv" stops halving axes at eight entries.) For networks of your own, pass an
+        object with the methods described in :mod:`skganomaly.architectures`.
     input_shape : tuple of int or None, default=None
         Shape of one row, channels first: (n_features,), (channels, length) or
-        (channels, height, width). With it, flat rows are images or windows, so that
-        pipelines that know only tables can carry them. None takes the shape of `X`;
+        (channels, height, width). With it, flat rows are taken as images or windows,
+        which can so pass through pipelines made for tables. None takes the shape of `X`;
         three-dimensional `X` is then read as grey images (n, height, width).
     latent_dim : int or "auto", default="auto"
         Width of the latent code. "auto" is the number of features, at most 256, for
@@ -68,13 +66,13 @@ class AutoencoderDetector(BaseGANDetector):
         [-1, 1]; None leaves the values as they are. "auto" is "minmax" for plain rows
         and "channel" otherwise. Scaled values are clipped at 1e5, with None at 1e15.
     n_members : int or "auto", default="auto"
-        Networks trained side by side as one batched network, whose scores are
-        averaged against the luck of a single seed. "auto" is 4 for plain rows and 2
-        otherwise.
+        Number of networks, trained side by side as one batched network. Their scores are
+        averaged, so that less hangs on the luck of one seed. "auto" is 4 for plain rows
+        and 2 otherwise.
     input_noise : float, list of float or "auto", default="auto"
         Standard deviation of Gaussian noise on the rows to be encoded during training,
-        in scaled units, or one for each member in turn. "auto" is (0.1, 0.3, 0.6,
-        1.0) for plain rows and 0 otherwise.
+        in scaled units. The values of a list go to the members in turn. "auto" is (0.1,
+        0.3, 0.6, 1.0) for plain rows and 0 otherwise.
     score_type : str, default="auto"
         What the score is made of.
 
@@ -87,20 +85,21 @@ class AutoencoderDetector(BaseGANDetector):
 
         "auto" is "local".
     max_references : int, default=6000
-        Most training rows, drawn at random, that scores are relative to. It bounds
-        the time to score a row and the memory of "local", about
-        ``4 * (n_features + n_members * width)`` bytes a reference, where `width` is
-        ``n_features + 2 * latent_dim`` for plain rows (``n_features + latent_dim`` but
-        for GANomaly) and ``latent_dim`` otherwise.
+        Largest number of reference rows, the training rows that scores are relative to.
+        Of more training rows, that many are drawn at random. This bounds the time to
+        score a row and the memory that "local" needs: about ``4 * (n_features +
+        n_members * width)`` bytes for each reference row, where `width` is
+        ``latent_dim`` for images and windows, and for plain rows ``n_features +
+        latent_dim`` (GANomaly: ``n_features + 2 * latent_dim``).
     contamination : "auto" or float in (0, 0.5], default="auto"
-        A number is the share of the *training* rows that are anomalies: that share of
-        them is flagged, less where scores tie; ``threshold`` must then be "auto".
-        "auto" believes the training rows to be normal and keeps ``false_alarm_rate``
-        instead.
+        A number is the share of the *training* rows believed to be anomalies: that
+        share of them is flagged, or less where scores tie; ``threshold`` must then be
+        "auto". With "auto" the training rows are believed to be normal, and
+        ``false_alarm_rate`` sets the cut instead.
     false_alarm_rate : float in (0, 1), default=0.05
         Share of *unseen normal* rows that the threshold may flag. It is estimated
-        from reference scores that training rows would have got if they were new, or
-        from held-out rows if ``validation_fraction`` is set.
+        from the scores that the reference rows would have if they were new, or from
+        the scores of held-out rows if ``validation_fraction`` is set.
     threshold : str, float, callable or object, default="auto"
         How the cut is found from the reference scores:
 
@@ -115,16 +114,16 @@ class AutoencoderDetector(BaseGANDetector):
         - an object with ``fit(scores)`` and ``threshold_``, such as those in
           :mod:`skganomaly.thresholds`, or a thresholder of PyThresh.
     validation_fraction : float in [0, 1), default=0.0
-        Share of the training rows, or of their groups, held out of training, to set
-        the threshold with. 0 is none, unless the steps were set to so many passes over
-        the rows that the networks may know them by heart (``max_steps``, for AnoGAN
-        ``encoder_steps``: more than 80 passes over plain rows with the score "local",
-        more than 25 with any other score): then it is a fifth, or a warning that the
-        rows are too few.
+        Share of the training rows, or of their groups, that is held out of training and
+        sets the threshold. With 0 none are held out, unless ``max_steps`` (AnoGAN:
+        ``encoder_steps``) asks for so many passes over the rows that the networks may
+        memorise them: more than 80 over plain rows with the score "local", more than 25
+        with any other score. Then a fifth is held out, or, if the rows are too few for
+        that, a warning says so.
     max_steps : int or "auto", default="auto"
-        Optimiser steps. "auto" is 20 passes over the rows (of groups, over one row of
-        each), but at least 50 steps and at most 600 for plain rows and 300 otherwise.
-        More steps on few rows make the networks memorise them.
+        Number of optimiser steps. "auto" makes 20 passes over the rows (over one row of
+        each group, if there are groups), but at least 50 steps, and at most 600 for plain
+        rows and 300 otherwise. With more steps, networks memorise rows that are few.
     batch_size : int, default=64
         Rows of a mini-batch; all rows if there are fewer.
     learning_rate : float, default=1e-3
@@ -135,21 +134,21 @@ class AutoencoderDetector(BaseGANDetector):
     beta_1 : float in [0, 1) or "auto", default="auto"
         Adam's first decay rate. "auto" is 0.9 for plain rows and 0.5 otherwise.
     callbacks : list of skorch callbacks or None, default=None
-        Called during training; what is used is a copy, in ``net_.callbacks_``. The page
-        on :ref:`callbacks <callbacks>` says which of skorch's work here.
+        Called during training, as copies, which ``net_.callbacks_`` keeps. The page on
+        :ref:`callbacks <callbacks>` says which of skorch's work here.
     net_params : dict or None, default=None
-        What this constructor has no parameter for: "optimizer" (Adam), such as
-        ``{"optimizer": torch.optim.RMSprop}``, with its options "optimizer__<name>"
-        and, for the discriminator alone, "optimizer_d__<name>"; and "compile", as of
+        What this constructor has no parameter for: "optimizer" (Adam if not given), as
+        in ``{"optimizer": torch.optim.RMSprop}``, its options "optimizer__<name>", and
+        "optimizer_d__<name>" for the discriminator or critic alone; and "compile", as in
         :class:`skorch.NeuralNet <skorch.net.NeuralNet>`. Other names are refused.
     device : str or torch.device, default="auto"
         Where to train and score. "auto" takes CUDA when there is one, then MPS, then
         the CPU.
     random_state : int, RandomState instance or None, default=None
-        Decides weights, order of rows, noise and reference rows. None takes a fresh
-        seed from the operating system: the global generators of Python, NumPy and
-        torch are neither used nor seeded. The same seed gives the same scores on the
-        same machine with the same number of threads.
+        Decides the weights, the order of the rows, the noise, and which rows become
+        reference rows. None takes a fresh seed from the operating system. The global
+        generators of Python, NumPy and torch are neither used nor seeded. The same seed
+        gives the same scores on the same machine with the same number of threads.
     verbose : int, default=0
         Anything above 0 shows a progress bar of the training.
 
@@ -163,25 +162,25 @@ class AutoencoderDetector(BaseGANDetector):
     threshold_rule_ : object
         The fitted threshold rule.
     reference_scores_ : ndarray of shape (n_references,)
-        Anomaly scores, sorted, that rows of the training set have when they and their
-        groups are new to the score: as many as there are groups, distributed like
-        those of the rows.
+        Sorted anomaly scores that the threshold is found from: those of the reference
+        rows as if they and their groups were new, or of held-out rows. There is one for
+        each group, and they are distributed like those of the rows.
     n_held_out_ : int
-        Rows held out of training; the reference scores are then theirs.
+        Number of rows held out of training; if there are any, the reference scores are
+        theirs.
     score_type_ : str
         The score in use.
     history_ : list of dict
-        For each epoch its mean losses, duration and the optimiser steps done so far,
-        with what callbacks recorded. There are 20 epochs or more, if there are so many
-        steps.
+        For each epoch the mean losses, the duration, the optimiser steps done so far, and
+        what callbacks recorded. There are at least 20 epochs, if there are as many steps.
     n_iter_ : int
-        Optimiser steps taken.
+        Number of optimiser steps taken.
     training_report_ : :class:`~skganomaly.reports.TrainingReport`
         How the training went: losses and other figures, and ``problems``, a list of
-        named findings, empty if all went well.
+        named findings that is empty if all went well.
     value_range_ : ndarray of shape (2, n_features) or (2, n_channels)
-        Smallest and largest value of each column, of images and windows each channel,
-        in the training rows. Scoring warns of rows in other units.
+        Smallest and largest value of each column (each channel, for images and windows)
+        in the training rows. Scoring warns if rows seem to be in other units.
     input_shape_ : tuple of int
         Shape of one row as the networks see it.
     latent_dim_, n_members_ : int
@@ -195,7 +194,7 @@ class AutoencoderDetector(BaseGANDetector):
     device_ : torch.device
         Where the networks are.
     n_features_in_ : int
-        Values of one row.
+        Number of values in one row.
     feature_names_in_ : ndarray of shape (n_features,)
         Column names, if `X` had any.
 

@@ -110,17 +110,18 @@ class GANomalyDetector(BaseGANDetector):
     Parameters
     ----------
     architecture : {"auto", "mlp", "conv", "published"} or object, default="auto"
-        What builds the networks. "mlp" is :class:`~skganomaly.architectures.MLP`, "conv" is
-        :class:`~skganomaly.architectures.ConvNet`; "auto" takes the first for plain
-        rows and the second for images and windows. "published" is ``ConvNet`` with 64
-        base channels, or for plain rows ``MLP`` with batch normalisation and a tanh
-        output. (AnoGAN's critic has no normalisation if there is a gradient penalty, and
-        its "conv" stops halving axes at eight entries.) For networks of your own, pass an
-        object with the methods described in :mod:`skganomaly.architectures`.
+        What builds the networks. "mlp" is :class:`~skganomaly.architectures.MLP`,
+        "conv" is :class:`~skganomaly.architectures.ConvNet`; "auto" takes the first for
+        plain rows and the second for images and windows. "published" is ``ConvNet``
+        with 64 base channels, or for plain rows ``MLP`` with batch normalisation and a
+        tanh output. (AnoGAN's critic has no normalisation if there is a gradient
+        penalty, and its "conv" stops halving axes at eight entries.) For networks of
+        your own, pass an object with the methods described in
+        :mod:`skganomaly.architectures`.
     input_shape : tuple of int or None, default=None
         Shape of one row, channels first: (n_features,), (channels, length) or
-        (channels, height, width). With it, flat rows are taken as images or windows,
-        which can so pass through pipelines made for tables. None takes the shape of `X`;
+        (channels, height, width). With it, flat rows are taken as images or windows, so
+        that pipelines made for tables can carry them. None takes the shape of `X`;
         three-dimensional `X` is then read as grey images (n, height, width).
     latent_dim : int or "auto", default="auto"
         Width of the latent code. "auto" is the number of features, at most 256, for
@@ -132,9 +133,9 @@ class GANomalyDetector(BaseGANDetector):
         [-1, 1]; None leaves the values as they are. "auto" is "minmax" for plain rows
         and "channel" otherwise. Scaled values are clipped at 1e5, with None at 1e15.
     n_members : int or "auto", default="auto"
-        Number of networks, trained side by side as one batched network. Their scores are
-        averaged, so that less hangs on the luck of one seed. "auto" is 4 for plain rows
-        and 2 otherwise.
+        Number of networks, trained side by side as one batched network. Their scores
+        are averaged, so that less hangs on the luck of one seed. "auto" is 4 for plain
+        rows and 2 otherwise.
     input_noise : float, list of float or "auto", default="auto"
         Standard deviation of Gaussian noise on the rows to be encoded during training,
         in scaled units. The values of a list go to the members in turn. "auto" is (0.1,
@@ -208,8 +209,9 @@ class GANomalyDetector(BaseGANDetector):
         that, a warning says so.
     max_steps : int or "auto", default="auto"
         Number of optimiser steps. "auto" makes 20 passes over the rows (over one row of
-        each group, if there are groups), but at least 50 steps, and at most 600 for plain
-        rows and 300 otherwise. With more steps, networks memorise rows that are few.
+        each group, if there are groups), but at least 50 steps, and at most 600 for
+        plain rows and 300 otherwise. More steps on few rows make the networks
+        memorise them.
     batch_size : int, default=64
         Rows of a mini-batch; all rows if there are fewer.
     learning_rate : float, default=1e-3
@@ -225,8 +227,8 @@ class GANomalyDetector(BaseGANDetector):
     net_params : dict or None, default=None
         What this constructor has no parameter for: "optimizer" (Adam if not given), as
         in ``{"optimizer": torch.optim.RMSprop}``, its options "optimizer__<name>", and
-        "optimizer_d__<name>" for the discriminator or critic alone; and "compile", as in
-        :class:`skorch.NeuralNet <skorch.net.NeuralNet>`. Other names are refused.
+        "optimizer_d__<name>" for the discriminator or critic alone; and "compile", as
+        in :class:`skorch.NeuralNet <skorch.net.NeuralNet>`. Other names are refused.
     device : str or torch.device, default="auto"
         Where to train and score. "auto" takes CUDA when there is one, then MPS, then
         the CPU.
@@ -257,8 +259,9 @@ class GANomalyDetector(BaseGANDetector):
     score_type_ : str
         The score in use.
     history_ : list of dict
-        For each epoch the mean losses, the duration, the optimiser steps done so far, and
-        what callbacks recorded. There are at least 20 epochs, if there are as many steps.
+        For each epoch the mean losses, the duration, the optimiser steps done so far,
+        and what callbacks recorded. There are at least 20 epochs, if there are as many
+        steps.
     n_iter_ : int
         Number of optimiser steps taken.
     training_report_ : :class:`~skganomaly.reports.TrainingReport`

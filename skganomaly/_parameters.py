@@ -19,31 +19,33 @@ if TYPE_CHECKING:
 
     from .architectures import Architecture
 
+    _Auto = Literal["auto"]
+    _Architecture = Literal["auto", "mlp", "conv", "published"] | Architecture
+    _Scaler = Literal["auto", "minmax", "standard", "channel"] | None
+    _Rule = Callable[[NDArray[np.float64]], float] | Any
+    _Threshold = Literal["auto", "max", "tail", "conformal"] | float | _Rule
+    _Schedule = Literal["auto", "cosine", "constant"]
+
     class Common(TypedDict, total=False):
         """Their types, for constructors that pass them on."""
 
-        architecture: Literal["auto", "mlp", "conv", "published"] | Architecture
+        architecture: _Architecture
         input_shape: Sequence[int] | None
-        latent_dim: int | Literal["auto"]
-        scaler: Literal["auto", "minmax", "standard", "channel"] | None
-        n_members: int | Literal["auto"]
-        input_noise: float | Sequence[float] | Literal["auto"]
+        latent_dim: int | _Auto
+        scaler: _Scaler
+        n_members: int | _Auto
+        input_noise: float | Sequence[float] | _Auto
         score_type: Any
         max_references: int
-        contamination: float | Literal["auto"]
+        contamination: float | _Auto
         false_alarm_rate: float
-        threshold: (
-            Literal["auto", "max", "tail", "conformal"]
-            | float
-            | Callable[[NDArray[np.float64]], float]
-            | Any
-        )
+        threshold: _Threshold
         validation_fraction: float
-        max_steps: int | Literal["auto"]
+        max_steps: int | _Auto
         batch_size: int
-        learning_rate: float | Literal["auto"]
-        learning_rate_schedule: Literal["auto", "cosine", "constant"]
-        beta_1: float | Literal["auto"]
+        learning_rate: float | _Auto
+        learning_rate_schedule: _Schedule
+        beta_1: float | _Auto
         callbacks: Sequence[Any] | None
         net_params: dict[str, Any] | None
         device: str | torch.device
@@ -102,27 +104,23 @@ class CommonParameters(BaseEstimator):
     def __init__(
         self,
         *,
-        architecture: Literal["auto", "mlp", "conv", "published"]
-        | Architecture = "auto",
+        architecture: _Architecture = "auto",
         input_shape: Sequence[int] | None = None,
-        latent_dim: int | Literal["auto"] = "auto",
-        scaler: Literal["auto", "minmax", "standard", "channel"] | None = "auto",
-        n_members: int | Literal["auto"] = "auto",
-        input_noise: float | Sequence[float] | Literal["auto"] = "auto",
+        latent_dim: int | _Auto = "auto",
+        scaler: _Scaler = "auto",
+        n_members: int | _Auto = "auto",
+        input_noise: float | Sequence[float] | _Auto = "auto",
         score_type: Any = "auto",
         max_references: int = 6000,
-        contamination: float | Literal["auto"] = "auto",
+        contamination: float | _Auto = "auto",
         false_alarm_rate: float = 0.05,
-        threshold: Literal["auto", "max", "tail", "conformal"]
-        | float
-        | Callable[[NDArray[np.float64]], float]
-        | Any = "auto",
+        threshold: _Threshold = "auto",
         validation_fraction: float = 0.0,
-        max_steps: int | Literal["auto"] = "auto",
+        max_steps: int | _Auto = "auto",
         batch_size: int = 64,
-        learning_rate: float | Literal["auto"] = "auto",
-        learning_rate_schedule: Literal["auto", "cosine", "constant"] = "auto",
-        beta_1: float | Literal["auto"] = "auto",
+        learning_rate: float | _Auto = "auto",
+        learning_rate_schedule: _Schedule = "auto",
+        beta_1: float | _Auto = "auto",
         callbacks: Sequence[Any] | None = None,
         net_params: dict[str, Any] | None = None,
         device: str | torch.device = "auto",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ._base import BaseDetector
 
 __all__ = [
+    "DEFAULTS",
     "FEWEST_STEPS",
     "Settings",
     "few_passes",
@@ -28,6 +29,31 @@ __all__ = [
 # Steps that "auto" takes at least, and passes over the rows that it takes at most.
 FEWEST_STEPS = 50
 _PASSES = 20
+
+# What "auto" stands for, by whether rows are plain or have axes of their own. Chosen by
+# the protocols on the accuracy page of the documentation.
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "rows": {
+        "architecture": "mlp",
+        "scaler": "minmax",
+        "n_members": 4,
+        "input_noise": (0.1, 0.3, 0.6, 1.0),
+        "score_type": "local",
+        "learning_rate": 1e-3,
+        "learning_rate_schedule": "cosine",
+        "beta_1": 0.9,
+    },
+    "maps": {
+        "architecture": "conv",
+        "scaler": "channel",
+        "n_members": 2,
+        "input_noise": 0.0,
+        "score_type": "local",
+        "learning_rate": 1e-3,
+        "learning_rate_schedule": "constant",
+        "beta_1": 0.5,
+    },
+}
 
 _ARCHITECTURES = {
     "mlp": {"rows": MLP, "maps": MLP},

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 
 import joblib
@@ -397,3 +398,25 @@ def test_api_page_lists_public_names():
         for name in names
         if name != "__version__"
     }
+
+
+INVENTORIES = sorted((ROOT / "docs" / "inventories").glob("*.inv"))
+
+
+@pytest.mark.parametrize("path", INVENTORIES, ids=lambda path: path.stem)
+def test_names_of_other_packages_exist(path):
+    """What the documentation links to is there, where the package is."""
+    kinds = {"class": type, "function": Callable, "mod": types.ModuleType}
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "# Sphinx inventory version 1"
+    for line in lines[3:]:
+        name, kind, page = line.split()
+        module, _, last = name.rpartition(".")
+        try:
+            parent = importlib.import_module(module)
+            value = importlib.import_module(name) if kind == "mod" else None
+        except ImportError:
+            continue  # an optional package, or a version that is too old for it
+        value = value or getattr(parent, last)
+        assert isinstance(value, kinds[kind])
+        assert page.endswith(".html")

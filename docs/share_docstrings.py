@@ -24,7 +24,7 @@ SHARED = Path(__file__).with_name("shared_docstrings.txt")
 
 # The detectors, and the shared entries that each replaces by one of its own.
 DETECTORS = {
-    "_base.BaseDetector": (),
+    "base.BaseDetector": (),
     "_ganomaly.GANomalyDetector": ("score_type",),
     "_anogan.AnoGANDetector": ("score_type", "max_steps", "learning_rate"),
     "_autoencoder.AutoencoderDetector": ("score_type",),

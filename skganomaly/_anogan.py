@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from sklearn.base import clone
 
-from ._base import BaseDetector
+from .base import BaseDetector
 from ._compat import HasMethods, Interval, StrOptions
 from ._cut import is_auto
 from ._fit import Trained

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from ._base import BaseDetector
+from .base import BaseDetector
 from ._compat import StrOptions
 from ._models._autoencoder import Autoencoder
 

@@ -38,7 +38,7 @@ from .reports import TrainingReport
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ._base import BaseDetector
+    from .base import BaseDetector
     from ._models._method import Method
     from ._training._net import AdversarialNet
     from .reports import Finding

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from ._base import BaseDetector
+from .base import BaseDetector
 from ._compat import Interval, StrOptions
 from ._fit import Trained
 from ._health import certainty, too_short

@@ -14,7 +14,7 @@ from ._cut import is_auto
 from .architectures import MLP, ConvNet
 
 if TYPE_CHECKING:
-    from ._base import BaseDetector
+    from .base import BaseDetector
 
 __all__ = [
     "DEFAULTS",

@@ -5,7 +5,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from typing_extensions import Self
 
-from ._base import _Threshold
+from .base import _Threshold
 
 __all__ = ["MissingCount", "ThroughPipeline", "through"]
 

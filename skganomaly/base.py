@@ -1,4 +1,4 @@
-"""The face of all detectors: parameters, fit, decisions and state."""
+"""The face of all detectors, and what one of your own derives from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ._decisions import CutMixin
 from ._fit import Trained, learn
 from ._inference import InferenceMixin
 from ._models._fitted import FittedModel
-from ._models._method import Method
+from ._models._method import Game, Method, Phase
 from ._models._scaling import Scaling
 from ._parameters import CommonParameters
 from ._process import own_settings
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ._training._trainer import Trainer
     from .reports import TrainingReport
 
-__all__ = ["BaseDetector"]
+__all__ = ["BaseDetector", "Game", "Method", "Phase", "Trained"]
 
 
 class BaseDetector(

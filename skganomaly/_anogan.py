@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from sklearn.base import clone
 
-from .base import BaseDetector
 from ._compat import HasMethods, Interval, StrOptions
 from ._cut import is_auto
 from ._fit import Trained
@@ -22,6 +21,7 @@ from ._training._net import mean_losses
 from ._training._trainer import Record
 from .adversaries import Logistic, Wasserstein
 from .architectures import ConvNet
+from .base import BaseDetector
 from .scores import WeightedScore
 from .searches import EncoderSearch, GradientSearch, NearestSearch
 

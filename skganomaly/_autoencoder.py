@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from .base import BaseDetector
 from ._compat import StrOptions
 from ._models._autoencoder import Autoencoder
+from .base import BaseDetector
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -38,9 +38,9 @@ from .reports import TrainingReport
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .base import BaseDetector
     from ._models._method import Method
     from ._training._net import AdversarialNet
+    from .base import BaseDetector
     from .reports import Finding
 
 __all__ = ["Trained", "learn", "progress_of"]

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from .base import BaseDetector
 from ._compat import Interval, StrOptions
 from ._fit import Trained
 from ._health import certainty, too_short
 from ._models._ganomaly import GANomaly
 from ._training._net import DiscriminatorRestart, mean_losses
 from ._training._trainer import Builder
+from .base import BaseDetector
 
 if TYPE_CHECKING:
     from collections.abc import Callable

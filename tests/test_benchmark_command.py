@@ -140,15 +140,14 @@ def test_without_a_command_detectors_are_compared(arguments, monkeypatch):
     bare, named = asked
     assert _names(bare) == _names(named)
     assert all(getattr(bare, n) == getattr(named, n) for n in ("detectors", "suite"))
-    chosen = list(_select_datasets(bare))
-    assert chosen == list(_QUICK_DATASETS)
+    assert list(_select_datasets(bare, True)) == list(_QUICK_DATASETS)
 
 
 def test_the_training_is_timed_beside_a_loop(capsys):
-    """Neither takes half of the other's time."""
+    """Neither takes many times as long as the other."""
     assert main("speed --rows 200 --columns 3 --steps 20 --repeats 1".split()) == 0
     words = capsys.readouterr().out.split()
-    assert 0.5 < float(words[-1]) < 2
+    assert 0.2 < float(words[-1]) < 5
     assert words.count("in") == 2
 
 

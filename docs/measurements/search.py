@@ -1,9 +1,9 @@
 """What AnoGAN's latent search costs: in a batch, alone, and beside other ways.
 
-Run ``python docs/measurements/search.py``; it takes a minute on one core. One member,
-the networks of the defaults. What is timed is the search alone, on one batch of 256
-rows or on single rows one after the other, and the encoder on the same batch. On the
-table, PyOD's query loop runs beside it with networks of the same layers, if PyOD is
+Run ``python docs/measurements/search.py``; it takes half a minute on one core. One
+member, the networks of the defaults. What is timed is the search alone, on one batch of
+256 rows or on single rows one after the other, and the encoder on the same batch. On
+the table, PyOD's query loop runs beside it with networks of the same layers, if PyOD is
 installed.
 """
 

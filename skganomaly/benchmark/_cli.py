@@ -78,12 +78,12 @@ def _parser():
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def command(run, name, summary, description, example):
-        text = f"example:\n  {_PROGRAM} {name}{example}"
         command = commands.add_parser(
             name,
             help=summary,
+            usage=f"{_PROGRAM} {name} [options]",
             description=description,
-            epilog=text,
+            epilog=f"example:\n  {_PROGRAM} {name} {example}",
             formatter_class=_ExampleFormatter,
         )
         command.set_defaults(run=run, parser=command)
@@ -97,7 +97,7 @@ def _parser():
             "Compare anomaly detectors and print ROC AUC, average precision, F1 and "
             "false alarms at the default threshold, CPU seconds, mean ranks and the "
             "spread over seeds. Writes results.csv, summary.csv and results.png.",
-            " --data FOLDER --detectors GANomaly kNN IForest",
+            "--data FOLDER --detectors GANomaly kNN IForest",
         )
     )
     speed = command(
@@ -106,19 +106,19 @@ def _parser():
         "compare the training with a bare torch loop",
         "Compare the training of GANomalyDetector with the same steps in a bare torch "
         "loop, on Gaussian rows, in CPU time of one thread.",
-        " --rows 2000 --columns 100",
+        "--rows 2000 --columns 100",
     )
-    _add_number(speed, "--rows", "training rows", 10_000)
-    _add_number(speed, "--columns", "columns of them", 30)
+    _add_number(speed, "--rows", "number of training rows", 10_000)
+    _add_number(speed, "--columns", "number of columns", 30)
     _add_number(speed, "--steps", "optimiser steps of a training", 300)
-    _add_number(speed, "--repeats", "pairs of trainings, of which medians count", 7)
+    _add_number(speed, "--repeats", "pairs of trainings; the medians count", 7)
     localise = command(
         _run_localise,
         "localise",
         "look for defects in images",
         "Train on the images of one class at a time, and print the pixel ROC AUC of "
         "anomaly maps on generated defects: patches, erasures and strokes.",
-        " --data mnist.npz --classes 0 2 --seeds 2",
+        "--data mnist.npz --classes 0 2 --seeds 2",
     )
     localise.add_argument(
         "--data",
@@ -127,7 +127,7 @@ def _parser():
     )
     _add_classes(localise)
     _add_number(localise, "--seeds", "number of seeds, from 0 on", _FULL_SEEDS)
-    _add_number(localise, "--max-train", "most training images", 10_000)
+    _add_number(localise, "--max-train", "maximum number of training images", 10_000)
     _add_threads(localise)
     series = command(
         _run_series,
@@ -136,7 +136,7 @@ def _parser():
         "Measure what detectors of windows find in generated metrics over time, for "
         "which windows and aggregations, and whether thresholds keep what they "
         "promise. Three seeds take an hour.",
-        " --seeds 1",
+        "--seeds 1",
     )
     _add_number(series, "--seeds", "number of seeds, from 0 on", _FULL_SEEDS)
     _add_threads(series)
@@ -202,9 +202,8 @@ def _add_compare_options(parser):
         help="only these data sets (an unknown name lists all)",
     )
     _add_classes(parser)
-    for part in ("train", "test"):
-        words = f"most {part} rows, drawn by the seed"
-        _add_number(parser, f"--max-{part}", words, 10_000)
+    for name, rows in (("--max-train", "training"), ("--max-test", "test")):
+        _add_number(parser, name, f"maximum number of {rows} rows", 10_000)
     parser.add_argument(
         "--output",
         default="benchmark_results",
@@ -232,7 +231,7 @@ def _add_number(parser, name, words, default):
 
 
 def _add_threads(parser):
-    _add_number(parser, "--threads", "threads of a process", 1)
+    _add_number(parser, "--threads", "number of threads of a process", 1)
 
 
 def _add_classes(parser):
@@ -253,14 +252,14 @@ def _positive(text):
 
 
 def _run_compare(options):
+    quick = not options.data and options.suite != "full"
     try:
         pandas = import_optional("pandas")
         import_optional("matplotlib")
-        datasets = _select_datasets(options)
+        datasets = _select_datasets(options, quick)
         detectors = get_detectors(options.detectors)
     except (ImportError, OSError, ValueError) as error:
         options.parser.error(str(error))
-    quick = not options.data and options.suite != "full"
     n_seeds = options.seeds or (_QUICK_SEEDS if quick else _FULL_SEEDS)
     show(
         f"{len(detectors)} detectors, {len(datasets)} data sets, {n_seeds} seeds, "
@@ -294,15 +293,15 @@ def _run_compare(options):
     return int(interrupted or (results["error"] != "").any())
 
 
-def _select_datasets(options):
+def _select_datasets(options, quick):
     """Open the data sets the options ask for."""
     by_class = options.protocol == "leave-one-class-out"
     if options.data:
         datasets = load_benchmark_data(options.data, classes=options.classes)
-    elif options.classes:
-        raise ValueError("--classes needs images in --data.")
     else:
         datasets = load_bundled()
+    if options.classes and "mnist-digits" not in datasets:
+        raise ValueError("--classes needs a mnist.npz in --data.")
     if options.datasets:
         if options.suite:
             raise ValueError("--suite chooses data sets, and so does --datasets.")
@@ -313,7 +312,7 @@ def _select_datasets(options):
             )
         # An unfit choice made by name fails in a visible row, and is not left out.
         return datasets.select(options.datasets)
-    if not options.data and options.suite != "full":
+    if quick:
         return datasets.select(_QUICK_CLASS_DATASETS if by_class else _QUICK_DATASETS)
     return _with_classes(datasets) if by_class else datasets
 

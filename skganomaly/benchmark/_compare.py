@@ -89,10 +89,10 @@ def compare(
           on the other half. In data with classes each class in turn is the anomaly.
 
     max_train : int, default=10000
-        Most training rows, at least 2; what is beyond is left out at random.
+        Maximum number of training rows, at least 2; which ones are left out is random.
     max_test : int, default=10000
-        Most test rows, at least 2; what is beyond is left out at random, except that
-        one normal and one anomalous row stay.
+        Maximum number of test rows, at least 2; which ones are left out is random,
+        except that one normal and one anomalous row stay.
     n_jobs : int, default=1
         Number of processes; -1 for all cores.
     n_threads : int, default=1

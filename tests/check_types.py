@@ -12,6 +12,7 @@ from typing_extensions import assert_type
 
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector, from_pyod
 from skganomaly.architectures import MLP, ConvNet
+from skganomaly.benchmark import Detector, KNNDistance, compare, format_summary
 from skganomaly.datasets import AnomalyDataset, load_bundled, make_anomalies
 from skganomaly.interop import SklearnDetector
 from skganomaly.model_selection import (
@@ -46,6 +47,9 @@ def right() -> None:
     assert_type(load_bundled()["wine"].n_anomalies, int | None)
     assert_type(AnomalyDataset("two", [[0.0], [1.0]], [1, -1]).target, NDArray[Any])
     assert_type(from_pyod(object()).fit(X), SklearnDetector)
+    assert_type(KNNDistance(3).fit(X).score_samples(X), Floats)
+    results = compare({"ours": detector}, load_bundled(), protocol="contaminated")
+    assert_type(format_summary(results), str)
     assert_type(anomaly_roc_auc(detector, X, y), float)
     assert_type(recall_at_false_alarm_rate(0.05)(detector, X, y), float)
     monitor = TimeSeriesDetector(detector, window_length=10).fit(X)
@@ -67,6 +71,7 @@ def wrong() -> None:
     GANomalyDetector(score_type="published")  # type: ignore[arg-type]
     GANomalyDetector(latent_dims=3)  # type: ignore[call-arg]
     GANomalyDetector(threshold="conform")  # type: ignore[arg-type]
+    Detector(KNNDistance(), higher_is="up")  # type: ignore[arg-type]
     ConvNet(normalization="layer")  # type: ignore[arg-type]
     TimeSeriesDetector(GANomalyDetector())  # type: ignore[call-arg]
     make_anomalies(kind="globl")  # type: ignore[arg-type]

@@ -13,7 +13,6 @@ from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils import Bunch
 
 from .. import AutoencoderDetector, GANomalyDetector
-from .._near_copies import near_copies_are_known
 from ..datasets import make_metric_anomalies
 from ..timeseries import (
     AdaptiveThreshold,
@@ -21,7 +20,7 @@ from ..timeseries import (
     TimeSeriesDetector,
     event_scores,
 )
-from ._detectors import KNNDistance
+from ._baselines import KNNDistance
 
 _N_TRAIN, _N_NEW = 2000, 4000
 _PERIOD = 100
@@ -79,21 +78,11 @@ def _draw(seed, n_metrics=1, n_anomalies=12, kind="mixed"):
 
 
 def measure_detection(seeds, *, n_metrics=1):
-    """What is found in 4000 steps with 12 anomalies, after 2000 normal ones.
+    """Yield what is found in 4000 steps with 12 anomalies, after 2000 normal ones.
 
-    Parameters
-    ----------
-    seeds : iterable of int
-        Seeds of series and detectors.
-    n_metrics : int, default=1
-        Metrics of a series.
-
-    Yields
-    ------
-    dict
-        "seed", "detector", ROC AUC and average precision by step, "normal flagged",
-        the share of flagged steps in the same series without its anomalies, what
-        :func:`event_scores` has for events, "spikes" found, and CPU "seconds".
+    That is a dict for each seed and detector: ROC AUC and average precision by step;
+    "normal flagged", the share of flagged steps in the same series without its
+    anomalies; what :func:`event_scores` has for events; "spikes" found; CPU "seconds".
     """
     for seed in seeds:
         bunch = _draw(seed, n_metrics)
@@ -109,21 +98,7 @@ def measure_detection(seeds, *, n_metrics=1):
 
 
 def measure_windows(seeds, lengths=(10, 25, 50, 100)):
-    """What windows of other lengths and other aggregations find, by two detectors.
-
-    Parameters
-    ----------
-    seeds : iterable of int
-        Seeds of series and detectors.
-    lengths : sequence of int
-        Lengths of windows.
-
-    Yields
-    ------
-    dict
-        "seed", "detector", "window_length", "aggregation", and as in
-        :func:`measure_detection`.
-    """
+    """The same for windows of other lengths and other aggregations."""
     for seed in seeds:
         bunch = _draw(seed)
         for name, detector in _two_detectors(seed).items():
@@ -133,19 +108,7 @@ def measure_windows(seeds, lengths=(10, 25, 50, 100)):
 
 
 def measure_aggregation(seeds):
-    """Which aggregation is best on series of different kinds, by two detectors.
-
-    Parameters
-    ----------
-    seeds : iterable of int
-        Seeds of series and detectors.
-
-    Yields
-    ------
-    dict
-        "seed", "series", "detector", "aggregation", and as in
-        :func:`measure_detection`.
-    """
+    """The same for each aggregation on series of different kinds."""
     for seed in seeds:
         for series, bunch in _kinds_of_series(seed).items():
             for name, detector in _two_detectors(seed).items():
@@ -197,20 +160,10 @@ def _add_drift(n_steps, rng):
 
 
 def measure_drift(seeds):
-    """Share of new normal steps flagged where a series drifts and 5 % was promised.
+    """Yield the share of normal steps flagged in a drifting series; 5 % is promised.
 
     A season of 288 steps and a random walk; 600 steps to learn from, 3400 new ones, of
     which the first 500 are a burn-in.
-
-    Parameters
-    ----------
-    seeds : iterable of int
-        Seeds of the series.
-
-    Yields
-    ------
-    dict
-        "seed", "detector", "threshold" and "flagged".
     """
     for seed in seeds:
         rng = np.random.default_rng(seed)
@@ -232,18 +185,15 @@ def measure_drift(seeds):
                 follower = AdaptiveThreshold(step=step).fit(model.reference_scores_)
                 cuts[label] = follower.update(scores)
             for threshold, cut in cuts.items():
-                yield {
-                    "seed": seed,
-                    "detector": name,
-                    "threshold": threshold,
-                    "flagged": np.mean((scores > cut)[500:]),
-                }
+                share = np.mean((scores > cut)[500:])
+                yield {"detector": name, "threshold": threshold, "flagged": share}
 
 
 def _fit(model, X):
     with warnings.catch_warnings():
         # What becomes of the promise is what is measured.
         warnings.filterwarnings("ignore", "The training steps are not alike")
+        warnings.filterwarnings("ignore", "Training rows come in groups")
         return model.fit(X)
 
 
@@ -275,20 +225,10 @@ def _detection(model, bunch):
 
 
 def measure_promise(seeds):
-    """Share of 4000 new normal steps flagged where 5 % was promised.
+    """Yield the share of 4000 new normal steps flagged where 5 % is promised.
 
     Thresholds of :class:`TimeSeriesDetector`, and beside them those of a detector that
     is fitted on windows, all of them, every fifth, or such as do not overlap.
-
-    Parameters
-    ----------
-    seeds : iterable of int
-        Seeds of series and detectors.
-
-    Yields
-    ------
-    dict
-        "seed", "detector", "threshold" and "flagged".
     """
     names = ("GANomaly, table", "5 nearest windows", "isolation forest")
     for seed in seeds:
@@ -305,8 +245,7 @@ def measure_promise(seeds):
                     cut = np.quantile(detector.score_samples(rows), _RATE)
                     alarms = detector.score_samples(windows) < cut
                 else:
-                    with near_copies_are_known():
-                        alarms = detector.fit(rows).predict(windows) == -1
+                    alarms = _fit(detector, rows).predict(windows) == -1
                 flagged[f"the detector's, {words} windows"] = alarms.mean()
             for aggregation in ("last", "mean"):
                 model = TimeSeriesDetector(
@@ -320,9 +259,4 @@ def measure_promise(seeds):
                     model.predict(new) == -1
                 )
             for threshold, share in flagged.items():
-                yield {
-                    "seed": seed,
-                    "detector": name,
-                    "threshold": threshold,
-                    "flagged": share,
-                }
+                yield {"detector": name, "threshold": threshold, "flagged": share}

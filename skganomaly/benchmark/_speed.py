@@ -1,14 +1,29 @@
 """What the estimator's training costs beside the same steps in a bare loop."""
 
+import copy
 import time
 
 import numpy as np
 import torch
+from skorch.callbacks import Callback
 
 from .. import GANomalyDetector
 
 
-def measure_overhead(n_samples=10_000, n_features=30, *, n_steps=300, n_repeats=7):
+class TrainingTime(Callback):
+    """CPU seconds of a training alone, without scores and threshold."""
+
+    def initialize(self):
+        """Start the clock before the optimisers are made."""
+        self.seconds_ = -time.process_time()
+        return self
+
+    def on_train_end(self, net, **kwargs):
+        """Stop the clock."""
+        self.seconds_ += time.process_time()
+
+
+def measure_speed(n_samples, n_features, *, n_steps, n_repeats):
     """Compare the estimator's training with a plain torch loop, step for step.
 
     Both train the same networks on the same rows with the same losses and optimisers,
@@ -20,9 +35,9 @@ def measure_overhead(n_samples=10_000, n_features=30, *, n_steps=300, n_repeats=
     ----------
     n_samples, n_features : int
         Size of the generated table.
-    n_steps : int, default=300
+    n_steps : int
         Optimiser steps of one training.
-    n_repeats : int, default=7
+    n_repeats : int
         Pairs of trainings.
 
     Returns
@@ -32,11 +47,15 @@ def measure_overhead(n_samples=10_000, n_features=30, *, n_steps=300, n_repeats=
         the median of the ratios pair by pair.
     """
     X = np.random.default_rng(0).normal(size=(n_samples, n_features))
+    clock = ("clock", TrainingTime())
     pairs = []
     # The first pair warms up allocators and caches, and is not counted.
     for _ in range(n_repeats + 1):
-        detector = _TimedDetector(max_steps=n_steps, random_state=0).fit(X)
-        pairs.append((detector.train_seconds, _plain_loop(detector, X, n_steps)))
+        detector = GANomalyDetector(
+            max_steps=n_steps, callbacks=[clock], device="cpu", random_state=0
+        ).fit(X)
+        seconds = dict(detector.net_.callbacks_)["clock"].seconds_
+        pairs.append((seconds, _plain_loop(detector, X, n_steps)))
     estimator, loop = np.array(pairs[1:]).T
     return {
         "estimator_ms": float(1e3 * np.median(estimator) / n_steps),
@@ -45,34 +64,22 @@ def measure_overhead(n_samples=10_000, n_features=30, *, n_steps=300, n_repeats=
     }
 
 
-class _TimedDetector(GANomalyDetector):
-    """Notes the CPU seconds of the training alone, without scores and threshold."""
-
-    def _train(self, X, generator):
-        start = time.process_time()
-        super()._train(X, generator)
-        self.train_seconds = time.process_time() - start
-
-
 def _plain_loop(detector, X, n_steps):
     """CPU seconds of the training of a fitted detector, written out by hand."""
     generator = torch.Generator().manual_seed(0)
-    networks = detector._new_networks(generator)
-    objective, noise = detector._objective(), detector._noise_scale()
-    batch_size, n_members = detector.batch_size, detector.n_members_
+    model, settings = copy.deepcopy(detector.model_), detector.settings_
+    method, noise = model.method, detector.net_.noise
+    batch_size, n_members = settings.batch_size, settings.n_members
     start = time.process_time()
-    rows = torch.from_numpy(detector.scaler_.transform(X))
-    players = {
-        name: (
-            list(network.parameters()),
-            torch.optim.Adam(
-                network.parameters(), detector.learning_rate, (0.9, 0.999), fused=True
-            ),
+    rows = torch.from_numpy(model.scaling.transform(X))
+    players, optimizers = method.players(), {}
+    for name, network in players.items():
+        parameters = list(network.train().requires_grad_(True).parameters())
+        optimizers[name] = torch.optim.Adam(
+            parameters, settings.learning_rate, (0.9, 0.999), fused=True
         )
-        for name, network in networks.items()
-    }
     orders, begin = None, len(rows)
-    for _ in range(n_steps):
+    for step in range(n_steps):
         if begin + batch_size > len(rows):
             orders = torch.stack(
                 [
@@ -84,18 +91,13 @@ def _plain_loop(detector, X, n_steps):
         x = rows[orders[:, begin : begin + batch_size]]
         begin += batch_size
         noisy = x + noise * torch.randn(x.shape, generator=generator)
-        generator_terms, discriminator_terms = objective(
-            networks["generator"], networks["discriminator"], x, noisy
-        )
-        for name, terms in (
-            ("discriminator", discriminator_terms),
-            ("generator", generator_terms),
-        ):
-            parameters, optimizer = players[name]
-            optimizer.zero_grad()
-            torch.stack(list(terms.values())).sum().backward(
-                inputs=parameters, retain_graph=name == "discriminator"
+        losses = method.losses(x, noisy, method.phase(step), generator)
+        for name in ("discriminator", "generator"):
+            optimizers[name].zero_grad()
+            torch.stack(list(losses[name].values())).sum().backward(
+                inputs=list(players[name].parameters()),
+                retain_graph=name == "discriminator",
             )
-        for _, optimizer in players.values():
+        for optimizer in optimizers.values():
             optimizer.step()
     return time.process_time() - start

@@ -1,7 +1,7 @@
 """CPU time and peak memory where a table is wide, mapped from a file, or of images.
 
-Run ``python docs/measure_cost.py``; it takes a minute on one core. Linux only, as it
-reads how much memory is the process's own.
+Run ``python docs/measurements/cost.py``; it takes a minute on one core. Linux only,
+as it reads how much memory is the process's own.
 """
 
 import multiprocessing
@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from skganomaly._data import FeatureScaler, RowDataset
 
 from skganomaly import AutoencoderDetector, GANomalyDetector
-from skganomaly._data import FeatureScaler, RowDataset
 from skganomaly._sample_quality import N_SAMPLES, compare_samples, n_compared
 
 

@@ -1,4 +1,7 @@
-"""The command that measures criteria without labels."""
+"""The measurements that pages of the documentation quote."""
+
+import importlib.util
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,17 +11,46 @@ from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import KFold
 
+import skganomaly
 from skganomaly import GANomalyDetector
-from skganomaly.benchmark import _criterion
-from skganomaly.benchmark._cli import main
-from skganomaly.benchmark._criterion import (
-    format_criteria,
-    measure_criteria,
-    summarize_criteria,
-)
 from skganomaly.benchmark._protocols import iterate_splits
 from skganomaly.datasets import AnomalyDataset, make_anomalies
 from skganomaly.model_selection import pseudo_anomaly_roc_auc
+
+DOCS = Path(skganomaly.__file__).parents[1] / "docs"
+COMMANDS = sorted(DOCS.glob("measurements/*.py"))
+
+
+def _load(name):
+    """Import one of them from its file, as they are in no package."""
+    path = DOCS / "measurements" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+criterion = _load("criterion")
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=lambda path: path.stem)
+def test_a_page_quotes_every_measurement(path):
+    """With the command as it is to be typed, which its file repeats."""
+    command = f"python docs/measurements/{path.name}"
+    pages = [
+        " ".join(p.read_text(encoding="utf-8").split()) for p in DOCS.glob("*.rst")
+    ]
+    assert any(command in page for page in pages)
+    assert command in _load(path.stem).__doc__
+
+
+def test_a_search_in_a_batch_costs_less():
+    """Each quantity of the table on the page, for few steps of the search."""
+    search = _load("search")
+    X = np.random.default_rng(0).normal(size=(256, 3))
+    figures = search.measure(X, n_steps=2, n_repeats=1)
+    assert figures["alone / batch"] > 1
+    assert figures["encoder_us"] < 200 * figures["batch_us"]
 
 
 @pytest.fixture
@@ -33,14 +65,14 @@ def few_recipes(monkeypatch, small):
             "latent, 1 step": small(score_type="latent", max_steps=1, **shared),
         }
 
-    monkeypatch.setattr(_criterion, "_recipes", recipes)
+    monkeypatch.setattr(criterion, "recipes", recipes)
     return recipes(3)
 
 
 def test_figures_are_what_they_are_called(few_recipes):
     """Truth is on rows that no criterion sees; criteria are means over folds."""
     data = AnomalyDataset("made", *make_anomalies(160, 3, random_state=0))
-    figures = measure_criteria({"made": data}, [3])
+    figures = criterion.measure({"made": data}, [3])
     assert figures["recipe"].tolist() == list(few_recipes)
     split = next(iterate_splits(data, "one-class", 3, max_train=1000, max_test=2000))
     X, test = data.X[split.train], data.X[split.test]
@@ -79,7 +111,7 @@ def test_uniform_rows_are_told_apart(small):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(200, 1)) + 0.05 * rng.normal(size=(200, 3))
     detector = GANomalyDetector(n_members=1, max_steps=20, random_state=0).fit(X[:100])
-    figures = _criterion._criteria(detector, X[100:], X[:20] * [1, -1, 1])
+    figures = criterion.rate(detector, X[100:], X[:20] * [1, -1, 1])
     assert figures["uniform rows"] > 0.9
     assert figures["5 labels #0"] > 0.9
     scores = detector.anomaly_score(np.vstack([X[100:], X[:20] * [1, -1, 1]]))
@@ -114,7 +146,7 @@ def _figures():
 
 def test_summary_of_known_criteria():
     """A perfect criterion has no regret, an inverted one the largest."""
-    summary = summarize_criteria(_figures())
+    summary = criterion.summarize(_figures())
     mean = summary.groupby("criterion").mean(numeric_only=True)
     expected = {
         # spearman, within, chosen (0.025 is half the shift), regret, gain
@@ -135,7 +167,7 @@ def test_summary_of_known_criteria():
 def test_the_text_has_every_table_and_criterion():
     """And the figures of the summary."""
     figures = _figures().rename(columns={"good": "swapped columns"})
-    text = format_criteria(summarize_criteria(figures))
+    text = criterion.tables(criterion.summarize(figures))
     assert "0.950" in text and "0.925" in text
     lines = [line.split() for line in text.splitlines() if line]
     assert ["a", "0.800", "0.750", "0.900", "0.900", "1.000"] in lines
@@ -143,38 +175,27 @@ def test_the_text_has_every_table_and_criterion():
         assert sum(name == line[0] for line in lines) == 2
 
 
-def test_the_command_measures_tables_only(few_recipes, tmp_path, capsys):
-    """Images are left out; raw figures are written."""
-    arguments = f"--criterion --datasets wine digits-8 --output {tmp_path}".split()
-    assert main(arguments) == 0
-    assert "swapped columns" in capsys.readouterr().out
-    written = pd.read_csv(tmp_path / "criterion.csv")
-    assert written["dataset"].tolist() == ["wine"] * 3
-
-
-def test_the_command_leaves_out_what_cannot_be_read(few_recipes, tmp_path, capsys):
-    """One broken table does not end it, and is named."""
+def test_the_command_measures_tables_only(few_recipes, tmp_path, monkeypatch, capsys):
+    """Images are left out, so is what cannot be read, and raw figures are written."""
+    monkeypatch.chdir(tmp_path)
     X, y = make_anomalies(100, 3, random_state=0)
-    np.savez(tmp_path / "bad.npz", X=X, y=np.zeros(100))
-    arguments = f"--criterion --data {tmp_path} --output {tmp_path}".split()
-    assert main(arguments) == 1
-    np.savez(tmp_path / "good.npz", X=X, y=y == -1)
-    assert main(arguments) == 0
-    assert f"Left out: y in file '{tmp_path / 'bad.npz'}'" in capsys.readouterr().out
-    written = pd.read_csv(tmp_path / "criterion.csv")
-    assert set(written["dataset"]) == {"good"}
-
-
-def test_the_command_refuses_other_protocols(capsys):
-    """What it measures is defined for one."""
-    with pytest.raises(SystemExit):
-        main("--criterion --protocol contaminated".split())
-    assert "one-class" in capsys.readouterr().err
+    images = {f"X_{part}": np.zeros((2, 4, 4)) for part in ("train", "test")}
+    np.savez("mnist.npz", **images, y_train=[0, 1], y_test=[0, 1])
+    np.savez("bad.npz", X=X, y=np.zeros(100))
+    assert "no table" in criterion.main(["--data", "."])
+    np.savez("good.npz", X=X, y=y == -1)
+    assert criterion.main(["--data", ".", "--seeds", "2"]) is None
+    shown = capsys.readouterr().out
+    assert "swapped columns" in shown
+    assert "Left out: y in file 'bad.npz'" in shown
+    written = pd.read_csv("criterion.csv")
+    assert written["dataset"].tolist() == ["good"] * 6
+    assert written["seed"].tolist() == [0] * 3 + [1] * 3
 
 
 def test_recipes_differ_and_begin_with_the_default():
     """The first is the detector's default but for one network."""
-    recipes = _criterion._recipes(5)
+    recipes = criterion.recipes(5)
     first = next(iter(recipes.values()))
     changed = {"n_members": 1, "random_state": 5, "score_type": "local"}
     assert first.get_params() == GANomalyDetector(**changed).get_params()

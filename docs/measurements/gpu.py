@@ -1,6 +1,6 @@
 """Wall time of fitting and scoring on a CUDA device and on one thread of the CPU.
 
-Run ``python docs/measure_gpu.py``; it takes about a minute and a half.
+Run ``python docs/measurements/gpu.py``; it takes about a minute and a half.
 """
 
 import time

@@ -1,7 +1,7 @@
 """Share of new rows flagged, 5 % promised, where training rows repeat or are related.
 
-Run ``python docs/measure_repeats.py``; it takes two minutes on one core. Detectors with
-their defaults, medians and ranges over seeds 0 to 2.
+Run ``python docs/measurements/repeats.py``; it takes two minutes on one core. Detectors
+with their defaults, medians and ranges over seeds 0 to 2.
 """
 
 import warnings

@@ -11,8 +11,8 @@ from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback, GradientNormClipping
 
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
-from skganomaly._base import BaseGANDetector
-from skganomaly._training import AdversarialNet
+from skganomaly import _fit as fit_module
+from skganomaly._training._step import Run
 
 METHODS = [
     "predict",
@@ -512,16 +512,16 @@ class _InterruptAfter:
     """Raise KeyboardInterrupt in place of an optimiser step, as a Ctrl-C does."""
 
     def __init__(self, monkeypatch, n_steps):
-        self.update = AdversarialNet._update
+        self.step = Run.step
         self.n_steps = n_steps
         self.calls = 0
-        monkeypatch.setattr(AdversarialNet, "_update", lambda *a: self(*a))
+        monkeypatch.setattr(Run, "step", lambda *a: self(*a))
 
-    def __call__(self, net, rows):
+    def __call__(self, run, rows, phase):
         if self.calls == self.n_steps:
             raise KeyboardInterrupt
         self.calls += 1
-        return self.update(net, rows)
+        return self.step(run, rows, phase)
 
 
 @pytest.mark.parametrize("n_steps", [0, 1, 30, 60])
@@ -536,18 +536,26 @@ def test_interrupted_training(small, n_steps, table, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "where", ["_fit_scores", "_fit_threshold", "_new_networks", "_validate"]
+    "owner, where",
+    [
+        (fit_module, "validate_rows"),
+        (fit_module, "fit_scaling"),
+        (fit_module.Trainer, "build"),
+        (fit_module, "fit_score"),
+        (fit_module, "_report"),
+        (GANomalyDetector, "_fit_cut"),
+    ],
 )
-def test_interruption_outside_the_training(small, where, table, monkeypatch):
+def test_interruption_outside_the_training(small, owner, where, table, monkeypatch):
     """Ctrl-C before training, while scoring or at the threshold: nothing is fitted."""
     detector = small().fit(table)
-    original = getattr(BaseGANDetector, where)
+    original = getattr(owner, where)
 
     def interrupted(*args, **kwargs):
         original(*args, **kwargs)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(BaseGANDetector, where, interrupted)
+    monkeypatch.setattr(owner, where, interrupted)
     with pytest.raises(KeyboardInterrupt):
         detector.fit(table)
     monkeypatch.undo()

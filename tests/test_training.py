@@ -569,55 +569,7 @@ def test_infinities_of_both_signs_are_a_divergence():
         train(make_game(cls=Opposite), max_steps=1)
 
 
-# Noise.
-
-
-def noise_of(scale, seed=5, max_steps=3):
-    """Rows and noisy rows of each step."""
-    seen = []
-
-    def look(game, x, noisy):
-        seen.append((x.clone(), noisy.clone()))
-
-    make_net(
-        watched(look),
-        max_steps=max_steps,
-        noise=scale,
-        sources={"noise": torch.Generator().manual_seed(seed)},
-    ).partial_fit(make_dataset())
-    return [torch.stack(part) for part in zip(*seen, strict=True)]
-
-
-def test_noise_has_its_members_scale():
-    """Gaussian noise on the input, for each member of its own strength."""
-    x, noisy = noise_of(torch.tensor([0.0, 0.5]).view(2, 1, 1), max_steps=100)
-    assert_array_equal(noisy[:, 0], x[:, 0])
-    noise = (noisy - x)[:, 1]
-    assert_allclose(float(noise.std()), 0.5, rtol=0.1)
-    assert abs(float(noise.mean())) < 0.05
-    assert len(torch.unique(noise[:, :, 0])) > 0.99 * noise[:, :, 0].numel()
-
-
-def test_no_noise():
-    """Without noise the generator gets the rows as they are."""
-    x, noisy = noise_of(None)
-    assert_array_equal(x, noisy)
-
-
-def test_noise_comes_from_its_generator_alone():
-    """Its seed decides it, the process-wide generator neither does nor is moved."""
-    scale = torch.full((2, 1, 1), 0.5)
-    before = torch.get_rng_state()
-    x, noisy = noise_of(scale)
-    assert_array_equal(torch.get_rng_state(), before)
-    with torch.random.fork_rng(devices=[]):
-        torch.rand(7)
-        same_x, same_noisy = noise_of(scale)
-    assert_array_equal(same_noisy, noisy)
-    other_x, other_noisy = noise_of(scale, seed=6)
-    assert_array_equal(other_x, x)
-    assert_array_equal(same_x, x)
-    assert (other_noisy != noisy).all()
+# Networks.
 
 
 def test_networks_stay_those_that_were_given():

@@ -120,9 +120,10 @@ class HealthRecord:
         Returns
         -------
         dict
-            Plain numbers and lists of them; empty ones of what a method does not have.
+            Plain numbers and lists of them; None and empty lists of what a method
+            does not have.
         """
-        report = {"diversity": [], "latent_usage": [], "unreachable": 0.0, "error": []}
+        report = {"diversity": [], "latent_usage": [], "unreachable": None, "error": []}
         variance = self.data_variance
         if self._errors:
             errors = torch.cat(self._errors, dim=1)

@@ -62,8 +62,9 @@ class TrainingReport:
         distance between rows. Ideally 1.
     latent_usage : list of float
         For each member the share of the latent directions that codes vary in.
-    unreachable : float
-        Share of training rows whose squared residual is above half of the variance.
+    unreachable : float or None
+        Share of training rows whose squared residual is above half of the variance;
+        None if nothing is made of rows.
     error : list of float
         For each member the mean squared residual, as a share of the mean square of the
         scaled rows: 1 if it makes nothing but zeros.
@@ -123,7 +124,7 @@ class TrainingReport:
     n_passes: float
     diversity: list[float]
     latent_usage: list[float]
-    unreachable: float
+    unreachable: float | None
     error: list[float]
     distance: list[float] | None = None
     judged: bool = True

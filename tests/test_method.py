@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from torch import nn
 
@@ -151,7 +151,7 @@ def fitted(small, table, images):
     """Return a maker of detectors of methods of one's own."""
 
     def make(cls, conv=False, **params):
-        detector = small(cls, conv=conv, n_members=2, max_steps=60, **params)
+        detector = small(cls, conv=conv, n_members=2, max_steps=20, **params)
         return detector.fit(images if conv else table)
 
     return make
@@ -171,13 +171,14 @@ def test_own_method_makes_a_detector(fitted, images, table, cls, conv):
     assert detector.predict(far)[-5:].max() == -1
     assert (detector.p_values(X) > 0).all()
     for part in cls._method.part_names:
-        of_part = detector.anomaly_score(X, part=part)
-        assert_allclose(np.median(of_part), 1, atol=0.5)
+        # In units of each member's median.
+        assert 0.4 < np.median(detector.anomaly_score(X, part=part)) < 2.5
     report = detector.training_report_
     assert set(report.losses) == LOSSES[cls]
     assert all(name in str(report) for name in report.losses)
-    assert report.n_steps == detector.n_iter_ == 60
+    assert report.n_steps == detector.n_iter_ == 20
     assert bool(report.error) == bool(report.diversity) == (cls is DenoisingDetector)
+    assert (report.unreachable is None) == (cls is not DenoisingDetector)
     assert bool(report.latent_usage) == (cls is CodingDetector)
 
 

@@ -81,10 +81,9 @@ def test_scores_of_the_model_are_those_of_the_detector(fitted, cls, conv, word):
     assert len(np.unique(expected)) > len(rows) / 2
 
 
-@every_kind
-def test_rows_of_single_precision_are_recognised_alike(fitted, conv):
+def test_rows_of_single_precision_are_recognised_alike(fitted):
     """Where training rows were in single precision, others are rounded to it."""
-    detector = fitted(AutoencoderDetector, conv, np.float32)
+    detector = fitted(AutoencoderDetector, dtype=np.float32)
     rows = rows_for(detector)
     expected = detector.anomaly_score(rows)
     assert_array_equal(scores_of(detector.model_, rows), expected)

@@ -84,10 +84,11 @@ class Method(Game, nn.Module):
     ----------
     build : callable
         ``build("encoder")``, ``build("decoder")`` and ``build("discriminator")`` build
-        such a network of the detector's architecture, for all members.
+        such a network of the detector's architecture, for all members; with
+        ``input_shape`` and ``architecture`` for other rows and by another.
         ``build.codes(n)`` draws codes, (n_members, n, latent_dim), that stay the same.
     settings : Settings
-        Parameters of the detector, each "auto" resolved.
+        Parameters of the detector, each "auto" resolved; kept as ``settings``.
     """
 
     part_names: ClassVar[tuple[str, ...]] = ()
@@ -106,6 +107,7 @@ class Method(Game, nn.Module):
 
     def __init__(self, build: Callable[[str], nn.Module], settings: Any) -> None:
         super().__init__()
+        self.settings = settings
 
     @property
     def searches(self) -> bool:

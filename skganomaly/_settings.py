@@ -20,10 +20,10 @@ __all__ = [
     "DEFAULTS",
     "FEWEST_STEPS",
     "Settings",
-    "few_passes",
     "named_architecture",
     "resolve_settings",
     "resolved",
+    "steps_of_few_passes",
 ]
 
 # Steps that "auto" takes at least, and passes over the rows that it takes at most.
@@ -178,7 +178,7 @@ def resolved(value, default, kind):
     return clone(value).set_params(**missing) if missing else value
 
 
-def few_passes(n_groups: int, batch_size: int, most: int) -> int:
+def steps_of_few_passes(n_groups: int, batch_size: int, most: int) -> int:
     """So many steps that networks do not learn the rows by heart."""
     passes = round(_PASSES * n_groups / min(batch_size, n_groups))
     return int(np.clip(passes, FEWEST_STEPS, most))

@@ -90,8 +90,6 @@ class Settings:
     contamination : float or None
         None is "auto", which believes the training rows to be normal.
     false_alarm_rate, validation_fraction, learning_rate, beta_1 : float
-        The share of the rows held out may be another than was asked for; see the
-        parameter.
     learning_rate_schedule : str
     own : dict
         Further parameters, of the detector itself.

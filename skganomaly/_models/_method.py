@@ -37,7 +37,7 @@ class Game:
     """Whether losses draw random numbers; without, they are handed no source."""
 
     def players(self) -> dict[str, nn.Module]:
-        """Networks by name: one, such as the "generator", and perhaps a "discriminator".
+        """Networks by name: one, such as "generator", and perhaps "discriminator".
 
         Each is moved by an optimiser of its own, down the gradient of its own losses.
         """

@@ -1,8 +1,11 @@
 """From the parameter ``threshold`` and scores to a cut."""
 
+from __future__ import annotations
+
 import copy
 from contextlib import contextmanager
 from numbers import Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
@@ -19,6 +22,23 @@ from .thresholds import (
     _ThresholdRule,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Literal, Protocol, TypeAlias
+
+    from numpy.typing import ArrayLike, NDArray
+
+    class Rule(Protocol):
+        def fit(self, scores: NDArray[np.float64], /) -> Any: ...
+
+    # What a detector's parameter `threshold` may be.
+    Threshold: TypeAlias = (
+        Literal["auto", "max", "tail", "conformal"]
+        | float
+        | Callable[[NDArray[np.float64]], float]
+        | Rule
+    )
+
 __all__ = [
     "check_rate",
     "cut_from_labels",
@@ -29,12 +49,12 @@ __all__ = [
 ]
 
 
-def is_auto(value):
+def is_auto(value: object) -> bool:
     """Whether a parameter is the word "auto"; arrays have no answer to ``==``."""
     return isinstance(value, str) and value == "auto"
 
 
-def resolve_threshold(threshold, *, rate):
+def resolve_threshold(threshold: Any, *, rate: float) -> Any:
     """Return an unfitted rule for any value of a detector's `threshold`.
 
     That is "auto", "max", "tail" or "conformal" (all but "max" at `rate`), a number, a
@@ -69,7 +89,7 @@ def resolve_threshold(threshold, *, rate):
     )
 
 
-def check_rate(rate, name):
+def check_rate(rate: object, name: str) -> None:
     """Refuse a share that is not strictly between 0 and 1."""
     if not (isinstance(rate, Real) and 0 < rate < 1):
         raise ValueError(
@@ -78,7 +98,7 @@ def check_rate(rate, name):
         )
 
 
-def fit_threshold(threshold, scores, *, rate):
+def fit_threshold(threshold: Any, scores: ArrayLike, *, rate: float) -> Any:
     """Resolve `threshold` and fit it to `scores` of shape (n_references,).
 
     The rule returned has a finite ``threshold_``; where it found none, or where
@@ -100,7 +120,7 @@ def fit_threshold(threshold, scores, *, rate):
 
 
 @contextmanager
-def words_if_constant(scores, rule):
+def words_if_constant(scores: NDArray[np.float64], rule: Any) -> Iterator[None]:
     """Say what is the matter where a rule of others fails on equal scores."""
     try:
         yield
@@ -114,12 +134,14 @@ def words_if_constant(scores, rule):
         ) from error
 
 
-def _is_pythresh(rule):
+def _is_pythresh(rule: object) -> bool:
     # By name, so that PyThresh is not imported to look at something else.
     return any(cls.__module__.startswith("pythresh.") for cls in type(rule).__mro__)
 
 
-def cut_from_labels(scores, labels, position=None):
+def cut_from_labels(
+    scores: NDArray[np.float64], labels: ArrayLike, position: float | None = None
+) -> float:
     """Return a cut that flags just the scores labelled 1.
 
     It lies at `position` on a scale where `scores` span [0, 1], as PyThresh's

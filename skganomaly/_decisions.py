@@ -1,13 +1,25 @@
-"""What follows from anomaly scores and a cut, and forgetting what was fitted."""
+"""What follows from anomaly scores: a cut, by the parameters, and labels."""
+
+from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from ._cut import check_rate, fit_threshold
+from ._cut import check_rate, fit_threshold, is_auto
+from .thresholds import QuantileThreshold
 
-__all__ = ["DecisionMixin", "forget"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import ArrayLike, NDArray
+    from typing_extensions import Self
+
+    from ._cut import Threshold
+
+__all__ = ["CutMixin", "DecisionMixin", "forget"]
 
 
 class DecisionMixin:
@@ -18,7 +30,9 @@ class DecisionMixin:
     ``score_samples`` and ``offset_`` are their negatives, as in scikit-learn.
     """
 
-    def _validate_params(self):
+    offset_: float
+
+    def _validate_params(self) -> None:
         super()._validate_params()
         # Conformal tools take the directions of a detector from its class. What
         # nonconform does not know by name it takes for higher-is-anomalous, in
@@ -32,7 +46,7 @@ class DecisionMixin:
                 f"way round. Give it as_pyod({name}(...)) in place of {name}(...)."
             )
 
-    def score_samples(self, X):
+    def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
         """Scores in scikit-learn's direction, lower for more anomalous.
 
         Parameters
@@ -47,7 +61,7 @@ class DecisionMixin:
         """
         return -self.anomaly_score(X)
 
-    def decision_function(self, X):
+    def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
         """Scores shifted so that anomalies are negative.
 
         Parameters
@@ -62,7 +76,7 @@ class DecisionMixin:
         """
         return self.score_samples(X) - self.offset_
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
         """Tell normal rows from anomalies.
 
         Parameters
@@ -79,18 +93,73 @@ class DecisionMixin:
         return np.where(self.decision_function(X) < 0, -1, 1)
 
     @property
-    def threshold_(self):
+    def threshold_(self) -> float:
         """The cut in the units of :meth:`anomaly_score`, ``-offset_``."""
         check_is_fitted(self)
         return -self.offset_
+
+    def _cut_at(self, threshold: float) -> None:
+        """Put the cut there, in the units of :meth:`anomaly_score`."""
+        self.offset_ = -float(threshold)
 
     def _cut(self, threshold, false_alarm_rate):
         """Find the cut by a rule; None is the rate in the parameters."""
         rate = self.false_alarm_rate if false_alarm_rate is None else false_alarm_rate
         check_rate(rate, "false_alarm_rate")
         rule = fit_threshold(threshold, self.reference_scores_, rate=rate)
+        return CutMixin._cut_by(self, rule)
+
+
+class CutMixin(DecisionMixin):
+    """A cut that is found by a rule, at `fit` and again whenever another is wanted.
+
+    The class has the parameters ``contamination``, ``threshold`` and
+    ``false_alarm_rate``, and by the time of the cut ``reference_scores_``.
+    """
+
+    threshold_rule_: Any
+    reference_scores_: NDArray[np.float64]
+
+    def _check_promise(self) -> None:
+        """Refuse two promises at a time, before anything is trained."""
+        if self.contamination != "auto" and not is_auto(self.threshold):
+            raise ValueError(
+                f"contamination={self.contamination!r} flags that share of the "
+                f"training rows, and threshold={self.threshold!r} finds the cut in "
+                "another way. Leave one of them at 'auto'; after the fit, "
+                "set_threshold takes any rule."
+            )
+
+    def _fit_cut(self, training_scores: Callable[[], NDArray[np.float64]]) -> Self:
+        """Find the cut that the parameters ask for.
+
+        Parameters
+        ----------
+        training_scores : callable
+            Gives the anomaly scores of the training rows themselves, which are needed
+            if `contamination` is a number.
+        """
+        # Parameters that are set later wait for the next fit.
+        self._rate_, self._contamination_rule_ = self.false_alarm_rate, None
+        if self.contamination == "auto":
+            return self._set_cut(self.threshold, None)
+        # A promise about the training rows, so it is their own scores that count.
+        rule = QuantileThreshold(rate=self.contamination, method="linear")
+        self._contamination_rule_ = rule.fit(training_scores())
+        return self._cut_by(self._contamination_rule_)
+
+    def _set_cut(self, threshold: Threshold, false_alarm_rate: float | None) -> Self:
+        """Find another cut, as ``set_threshold`` does."""
+        rule = self._contamination_rule_
+        if rule is not None and is_auto(threshold) and false_alarm_rate is None:
+            return self._cut_by(rule)
+        rate = self._rate_ if false_alarm_rate is None else false_alarm_rate
+        check_rate(rate, "false_alarm_rate")
+        return self._cut_by(fit_threshold(threshold, self.reference_scores_, rate=rate))
+
+    def _cut_by(self, rule: Any) -> Self:
         self.threshold_rule_ = rule
-        self.offset_ = -float(rule.threshold_)
+        self._cut_at(rule.threshold_)
         return self
 
 

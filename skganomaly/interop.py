@@ -20,10 +20,16 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
+from ._all_or_nothing import all_or_nothing
 from ._compat import HasMethods, _fit_context
 from ._cut import words_if_constant
-from ._decisions import DecisionMixin, forget
-from ._directions import detector_inside, pyod_threshold
+from ._decisions import DecisionMixin
+from ._directions import (
+    anomaly_scores,
+    anomaly_threshold,
+    detector_inside,
+    pyod_threshold,
+)
 from ._validation import validate_table
 
 try:
@@ -137,9 +143,7 @@ def as_pyod(detector, *, X_train=None, contamination=None, random_state=None):
             "contamination must be a number in (0, 0.5], a thresholder such as those "
             f"of pyod.models.thresholds, or None; got {contamination!r}."
         )
-    last = detector_inside(detector)
-    own = getattr(last, "contamination", None)
-    default = float(own) if isinstance(own, Real) else _PYOD_CONTAMINATION
+    inside = detector_inside(detector)
     try:
         check_is_fitted(detector)
     except NotFittedError:
@@ -148,16 +152,16 @@ def as_pyod(detector, *, X_train=None, contamination=None, random_state=None):
                 f"X_train is for a fitted detector, and this {name} is not fitted. "
                 "Leave it out, and call fit(X_train) on what as_pyod returns."
             ) from None
-        return PyODDetector(
-            detector,
-            default if contamination is None else contamination,
-            random_state=random_state,
-        )
+        if contamination is None:
+            share = getattr(inside, "contamination", None)
+            known = isinstance(share, Real)
+            contamination = float(share) if known else _PYOD_CONTAMINATION
+        return PyODDetector(detector, contamination, random_state=random_state)
 
     if X_train is not None:
-        scores = -detector.score_samples(X_train)
-    elif hasattr(last, "reference_scores_"):
-        scores = last.reference_scores_
+        scores = anomaly_scores(detector, X_train, "normal")
+    elif hasattr(inside, "reference_scores_"):
+        scores = inside.reference_scores_
     else:
         raise ValueError(
             f"{name} is fitted and has no reference_scores_, which PyOD's thresholds "
@@ -165,7 +169,7 @@ def as_pyod(detector, *, X_train=None, contamination=None, random_state=None):
         )
     threshold = None
     if contamination is None:
-        threshold = -float(last.offset_)
+        threshold = anomaly_threshold(detector)
         share = max(1, np.sum(scores > threshold)) / len(scores)
         # A little more, as PyOD rounds this share times the number of scores down.
         contamination = min(0.5, float(np.nextafter(share, 1)))
@@ -313,6 +317,7 @@ if BaseDetector is not None:
             self.detector = detector
             self.random_state = random_state
 
+        @all_or_nothing
         def fit(self, X, y=None, *, groups=None):
             """Train a clone of the detector and set the threshold.
 
@@ -336,14 +341,9 @@ if BaseDetector is not None:
             TypeError
                 If there are groups and the detector takes none.
             """
-            forget(self)
-            try:
-                detector = _seeded_clone(self.detector, self.random_state)
-                _fit(detector, X, y, groups=groups)
-                return self._adopt(detector, -detector.score_samples(X))
-            except BaseException:
-                forget(self)
-                raise
+            detector = _seeded_clone(self.detector, self.random_state)
+            _fit(detector, X, y, groups=groups)
+            return self._adopt(detector, anomaly_scores(detector, X, "normal"))
 
         def decision_function(self, X):
             """Return anomaly scores, higher for more anomalous.
@@ -359,7 +359,7 @@ if BaseDetector is not None:
                 The negative of the detector's ``score_samples``.
             """
             check_is_fitted(self, "detector_")
-            return -self.detector_.score_samples(X)
+            return anomaly_scores(self.detector_, X, "normal")
 
         def _adopt(self, detector, scores, threshold=None):
             """Take a fitted detector; a threshold of its own overrules PyOD's."""
@@ -410,6 +410,7 @@ class SklearnDetector(DecisionMixin, OutlierMixin, BaseEstimator):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=False)
+    @all_or_nothing
     def fit(self, X, y=None, *, groups=None):
         """Train a clone of the PyOD detector.
 
@@ -433,15 +434,10 @@ class SklearnDetector(DecisionMixin, OutlierMixin, BaseEstimator):
         TypeError
             If there are groups and the detector takes none.
         """
-        forget(self)
-        try:
-            X = validate_table(self, X, reset=True, min_samples=2)
-            detector = _seeded_clone(self.detector, self.random_state)
-            _fit(detector, X, groups=groups)
-            return self._adopt(detector)
-        except BaseException:
-            forget(self)
-            raise
+        X = validate_table(self, X, reset=True, min_samples=2)
+        detector = _seeded_clone(self.detector, self.random_state)
+        _fit(detector, X, groups=groups)
+        return self._adopt(detector)
 
     def _adopt(self, detector):
         """Take a fitted PyOD detector and its threshold."""
@@ -450,7 +446,7 @@ class SklearnDetector(DecisionMixin, OutlierMixin, BaseEstimator):
                 f"{type(detector).__name__} has no threshold_ after fit, which PyOD's "
                 "detectors have. In a Pipeline, wrap its last step."
             )
-        self.offset_ = -pyod_threshold(detector)
+        self._cut_at(pyod_threshold(detector))
         self.detector_ = detector
         return self
 
@@ -470,5 +466,4 @@ class SklearnDetector(DecisionMixin, OutlierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = validate_table(self, X, reset=False)
-        scores = self.detector_.decision_function(X)
-        return np.asarray(scores, dtype=np.float64).reshape(len(X))
+        return anomaly_scores(self.detector_, X, "anomaly")

@@ -2,11 +2,10 @@
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.compose import ColumnTransformer
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._directions import steps_inside
-from ._sources import sources_of
+from ._directions import steps_inside, transform_by
+from ._sources import names_behind, sources_of
 
 __all__ = ["MissingCount", "ThroughPipeline", "through"]
 
@@ -114,9 +113,7 @@ class ThroughPipeline:
         -------
         array or DataFrame of shape (n_samples, n_transformed)
         """
-        for step in self._steps:
-            X = step.transform(X)
-        return X
+        return transform_by(self._steps, X)
 
     def anomaly_score(self, X, *, part=None):
         """Anomaly scores, higher for more anomalous.
@@ -211,8 +208,7 @@ class ThroughPipeline:
         if columns == "transformed":
             if not hasattr(X, "iloc"):
                 return contributions
-            names = self._transformed_names(contributions.shape[1])
-            return _frame(contributions, names, X)
+            return _frame(contributions, self._transformed_names(contributions), X)
         names = self._input_names(X)
         sources = self._sources(len(names), contributions)
         sums = np.zeros((len(contributions), len(names)))
@@ -232,7 +228,9 @@ class ThroughPipeline:
             )
         if not hasattr(X, "iloc"):
             return sums
-        others = self._transformed_names(contributions.shape[1])[mixed]
+        others = names_behind(self._steps, self.detector_, contributions.shape[1])[
+            mixed
+        ]
         return _frame(np.hstack([sums, contributions[:, mixed]]), [*names, *others], X)
 
     def _input_names(self, X):
@@ -242,6 +240,9 @@ class ThroughPipeline:
         if names is None:
             names = X.columns if hasattr(X, "iloc") else range(np.shape(X)[1])
         return list(names)
+
+    def _transformed_names(self, contributions):
+        return names_behind(self._steps, self.detector_, contributions.shape[1])
 
     def _sources(self, n_inputs, contributions):
         if contributions.ndim != 2:
@@ -253,34 +254,6 @@ class ThroughPipeline:
         if self._steps:
             sources = sources_of(self._steps, n_inputs, contributions.shape[1])
         return sources
-
-    def _transformed_names(self, n_columns):
-        names = getattr(self.detector_, "feature_names_in_", None)
-        for step in self._steps if names is None else ():
-            names = _names_after(step, names)
-        if names is None or len(names) != n_columns:
-            names = [f"x{i}" for i in range(n_columns)]
-        return np.asarray(names, dtype=object)
-
-
-def _names_after(step, names):
-    """Names of the columns that a transformer returns, or None."""
-    try:
-        return step.get_feature_names_out(names)
-    except (AttributeError, ValueError):
-        # Not every transformer can name its columns.
-        if not isinstance(step, ColumnTransformer):
-            return None
-    places = step.output_indices_
-    found = np.empty(max(place.stop for place in places.values()), dtype=object)
-    for name, inner, _ in step.transformers_:
-        place = places.get(name, slice(0, 0))
-        numbers = list(range(place.stop - place.start))
-        inner_names = _names_after(inner, None) if numbers else None
-        if inner_names is None or len(inner_names) != len(numbers):
-            inner_names = numbers
-        found[place] = [f"{name}__{inner_name}" for inner_name in inner_names]
-    return found
 
 
 def _frame(values, names, like):

@@ -48,12 +48,22 @@ def test_import_is_lean_and_silent():
 
 
 def _imports(path):
-    """Top-level packages that a file imports, and modules of ours, as dotted names."""
+    """Top-level packages that a file imports, and modules of ours, as dotted names.
+
+    Other packages that only annotations name are never imported, and not among them.
+    """
     others, ours = set(), set()
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     package = parts if path.name == "__init__.py" else parts[:-1]
     package = tuple(part for part in package if part != "__init__")
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for_annotations = {
+        node
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    }
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -70,13 +80,14 @@ def _imports(path):
             top, _, rest = name.partition(".")
             if top == "skganomaly":
                 ours.add(rest)
-            else:
+            elif node not in for_annotations:
                 others.add(top)
     return others, ours
 
 
 # The modules of ours that each may import; what is not listed may import anything.
 ARROWS = {
+    "_all_or_nothing": {"_compat"},
     "_compat": set(),
     "_cut": {"thresholds"},
     "_directions": {"_cut"},
@@ -114,7 +125,7 @@ ARROWS = {
     "_data": set(),
     "thresholds": {"_compat"},
     "model_selection": {"_directions"},
-    "_decisions": {"_cut"},
+    "_decisions": {"_cut", "thresholds"},
     "architectures": {"_compat", "_networks"},
     "_groups": {"_data"},
     "_local_score": {"_networks", "_scoring", "_whitening"},
@@ -183,11 +194,19 @@ ARROWS = {
         "architectures",
     },
     "_autoencoder": {"_base", "_compat", "_docstrings", "_losses"},
-    "interop": {"_compat", "_cut", "_decisions", "_directions", "_validation"},
+    "interop": {
+        "_all_or_nothing",
+        "_compat",
+        "_cut",
+        "_decisions",
+        "_directions",
+        "_validation",
+    },
     "__init__": {"_anogan", "_autoencoder", "_ganomaly", "_version", "interop"},
 }
 # What a module may know outside the standard library and NumPy.
 KNOWLEDGE = {
+    "_all_or_nothing": set(),
     "_groups": {"scipy", "sklearn"},
     "_health": {"torch"},
     "_local_score": {"torch"},
@@ -229,13 +248,14 @@ KNOWLEDGE = {
 # The same inside the package for series; names of its own begin with it.
 TIME_ARROWS = {
     "__init__": None,
-    "_adaptive": {"_compat", "_decisions", "thresholds"},
+    "_adaptive": {"_all_or_nothing", "_compat", "_cut"},
     "_alarms": set(),
     "_calendar": set(),
     "_detector": {
+        "_all_or_nothing",
         "_compat",
-        "_cut",
         "_decisions",
+        "_directions",
         "_near_copies",
         "thresholds",
         "timeseries._alarms",
@@ -245,10 +265,10 @@ TIME_ARROWS = {
         "timeseries._windows",
     },
     "_drift": set(),
-    "_event_scores": {"model_selection"},
+    "_event_scores": {"_directions"},
     "_inner": set(),
     "_series": {"_compat"},
-    "_windows": {"_compat", "_decisions", "timeseries._series"},
+    "_windows": {"_all_or_nothing", "_compat", "timeseries._series"},
 }
 
 
@@ -291,7 +311,7 @@ def test_the_library_does_not_know_its_tools(package):
     if package == "plotting":
         for path in (PACKAGE / package).rglob("*.py"):
             others, ours = _imports(path)
-            tools = ("plotting", "model_selection", "_directions", "pipelines")
+            tools = ("plotting", "_directions", "_sources", "pipelines")
             assert all(name.startswith(tools) for name in ours)
             foreign = others - set(sys.stdlib_module_names)
             assert foreign <= {"matplotlib", "numpy", "sklearn"}

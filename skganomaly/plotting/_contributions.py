@@ -7,6 +7,8 @@ import numpy as np
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
+from .._directions import steps_inside, transform_by
+from .._sources import names_behind
 from ..pipelines import ThroughPipeline
 from ._drawing import (
     BLUE,
@@ -18,7 +20,7 @@ from ._drawing import (
     one_axes,
     strip,
 )
-from ._reading import anomaly_scores, check_has, names_of_features, rows_at_last_step
+from ._reading import check_has, scores_and_threshold
 
 # Inches, at matplotlib's ordinary size of letters.
 _HEIGHT_OF_BAR, _WIDTH_OF_LETTER = 0.3, 0.085
@@ -254,15 +256,16 @@ class ContributionDisplay:
 
 def _explain(estimator, X, feature_names, caller):
     """What is drawn of a detector, in its own columns."""
-    names = names_of_features(estimator) if feature_names is None else feature_names
-    detector, X = rows_at_last_step(estimator, X)
+    steps, detector = steps_inside(estimator)
+    X = transform_by(steps, X)
     check_has(detector, "explain", caller)
     check_is_fitted(detector)
     _check_is_table(detector, caller)
     contributions = detector.explain(X)
+    names = feature_names
     if names is None:
-        names = [f"x{i}" for i in range(contributions.shape[1])]
-    scores, threshold = anomaly_scores(detector, X)
+        names = names_behind(steps, detector, contributions.shape[1])
+    scores, threshold = scores_and_threshold(detector, X)
     return {
         "contributions": contributions,
         "feature_names": _check_names(names, contributions),

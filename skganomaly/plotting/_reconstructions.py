@@ -3,6 +3,7 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from .._directions import steps_inside, transform_by
 from ._drawing import (
     LINE_COLORS,
     LINE_STYLES,
@@ -16,7 +17,7 @@ from ._drawing import (
     robust_maximum,
     strip,
 )
-from ._reading import anomaly_scores, check_has, rows_at_last_step
+from ._reading import check_has, scores_and_threshold
 
 _HEAT_LABELS = {
     "anomaly_map": "distance from a normal counterpart",
@@ -131,7 +132,8 @@ class ReconstructionDisplay:
             If it was fitted on plain rows; if there are no rows or more than 20.
         """
         import_pyplot(f"{cls.__name__}.from_estimator")
-        detector, X = rows_at_last_step(estimator, X)
+        steps, detector = steps_inside(estimator)
+        X = transform_by(steps, X)
         check_has(detector, "reconstruct", cls.__name__)
         check_is_fitted(detector)
         shape = detector.input_shape_
@@ -155,7 +157,7 @@ class ReconstructionDisplay:
             values = np.abs(np.asarray(X) - reconstructions)
         elif heat is not None:
             values = np.asarray(getattr(detector, heat)(X))
-        scores, threshold = anomaly_scores(detector, X)
+        scores, threshold = scores_and_threshold(detector, X)
         display = cls(
             inputs=np.asarray(X, dtype=np.float64).reshape(-1, *shape),
             reconstructions=reconstructions.reshape(-1, *shape),

@@ -3,8 +3,7 @@
 import numpy as np
 from sklearn.utils import check_consistent_length
 
-from .._directions import detector_inside
-from ..model_selection import check_anomaly_labels
+from .._directions import check_anomaly_labels, detector_inside
 from ._drawing import (
     BLUE,
     GREY,
@@ -14,7 +13,7 @@ from ._drawing import (
     one_axes,
     strip,
 )
-from ._reading import anomaly_scores, check_scores
+from ._reading import check_scores, scores_and_threshold
 
 
 class ScoreDistributionDisplay:
@@ -107,7 +106,7 @@ class ScoreDistributionDisplay:
             If it is not known which way the estimator's scores point.
         """
         import_pyplot(f"{cls.__name__}.from_estimator")
-        scores, threshold = anomaly_scores(estimator, X)
+        scores, threshold = scores_and_threshold(estimator, X)
         return cls.from_predictions(
             y,
             scores,

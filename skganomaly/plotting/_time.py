@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils import check_consistent_length
 
-from ..model_selection import check_anomaly_labels
+from .._directions import check_anomaly_labels
 from ._drawing import (
     BLUE,
     ORANGE,
@@ -14,7 +14,7 @@ from ._drawing import (
     label_panel,
     strip,
 )
-from ._reading import anomaly_scores, check_scores, check_time
+from ._reading import check_scores, check_time, scores_and_threshold
 
 # Height of the bar that marks known anomalies, as a share of the panel's.
 _BAR = 0.06
@@ -113,7 +113,7 @@ class ScoreOverTimeDisplay:
             Metrics and scores, drawn.
         """
         import_pyplot(f"{cls.__name__}.from_estimator")
-        scores, threshold = anomaly_scores(estimator, X)
+        scores, threshold = scores_and_threshold(estimator, X)
         return cls.from_predictions(y, scores, X, time=time, threshold=threshold, ax=ax)
 
     @classmethod

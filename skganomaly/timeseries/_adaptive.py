@@ -6,9 +6,9 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from .._all_or_nothing import all_or_nothing
 from .._compat import Interval, _fit_context
-from .._decisions import forget
-from ..thresholds import QuantileThreshold
+from .._cut import fit_threshold
 
 __all__ = ["AdaptiveThreshold"]
 
@@ -106,6 +106,7 @@ class AdaptiveThreshold(BaseEstimator):
         self.step = step
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @all_or_nothing
     def fit(self, scores, y=None):
         """Start from reference scores.
 
@@ -122,9 +123,8 @@ class AdaptiveThreshold(BaseEstimator):
         self : object
             With the cut that the references give; all updates are forgotten.
         """
-        forget(self, ("_lower", "_unit", "_least_unit", "_rate", "_step"))
         rate = self.false_alarm_rate
-        self.threshold_ = QuantileThreshold(rate=rate).fit(scores).threshold_
+        self.threshold_ = fit_threshold("auto", scores, rate=rate).threshold_
         scores = np.asarray(scores, dtype=np.float64)
         self._lower = float(np.quantile(scores, (1 - rate) / 2))
         self._least_unit = self.threshold_ - self._lower

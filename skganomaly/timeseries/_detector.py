@@ -7,6 +7,7 @@ from sklearn.base import MetaEstimatorMixin, OutlierMixin, clone
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
+from .._all_or_nothing import all_or_nothing
 from .._compat import (
     CallbackSupportMixin,
     HasMethods,
@@ -14,10 +15,10 @@ from .._compat import (
     StrOptions,
     _fit_context,
 )
-from .._cut import is_auto
-from .._decisions import DecisionMixin, forget
+from .._decisions import CutMixin
+from .._directions import anomaly_scores
 from .._near_copies import near_copies_are_known
-from ..thresholds import QuantileThreshold, p_values
+from ..thresholds import p_values
 from ._alarms import flagged_runs, make_alarm, read_cut
 from ._drift import held_out_rates, warn_of_drift
 from ._inner import warn_of_ignored_options
@@ -30,7 +31,7 @@ __all__ = ["TimeSeriesDetector"]
 class TimeSeriesDetector(
     MetaEstimatorMixin,
     CallbackSupportMixin,
-    DecisionMixin,
+    CutMixin,
     OutlierMixin,
     SeriesEstimator,
 ):
@@ -203,6 +204,7 @@ class TimeSeriesDetector(
         self.n_jobs = n_jobs
 
     @_fit_context(prefer_skip_nested_validation=False)
+    @all_or_nothing
     def fit(self, X, y=None, groups=None):
         """Train on steps believed to be normal, and set the threshold.
 
@@ -235,19 +237,7 @@ class TimeSeriesDetector(
             steps will not hold; if times are repeated or out of order and
             ``missing="drop"``; if an option of `detector` sets a threshold of its own.
         """
-        forget(self, ("_rule",))
-        try:
-            return self._fit(X, y, groups)
-        except BaseException:
-            forget(self, ("_rule",))
-            raise
-
-    def _fit(self, X, y, groups):
-        if self.contamination != "auto" and not is_auto(self.threshold):
-            raise ValueError(
-                f"contamination={self.contamination!r} and threshold="
-                f"{self.threshold!r} both set the cut. Leave one of them at 'auto'."
-            )
+        self._check_promise()
         warn_of_ignored_options(self.detector)
         data = {"X": X, "y": y}
         series = self._read(X, reset=True, groups=groups)
@@ -255,7 +245,7 @@ class TimeSeriesDetector(
         self.aggregation_ = self.aggregation
         number = _number_series(len(series.values), groups, series.kept)
         blocks = _blocks(number, self.n_blocks)
-        root, *tasks = self._tasks()
+        root, *tasks = self._callback_tasks()
         if root is not None:
             root.call_on_fit_task_begin(estimator=self, **data)
         scored = Parallel(n_jobs=self.n_jobs)(
@@ -265,7 +255,7 @@ class TimeSeriesDetector(
         windows, references = zip(*scored, strict=True)
         self.reference_scores_ = np.sort(np.concatenate(references))
         self.detector_ = self._fit_detector(series, series.whole, tasks[-1])
-        self._set_first_threshold(series)
+        self._fit_cut(lambda: self._training_scores(series))
         rate = self.false_alarm_rate
         self.held_out_rates_ = held_out_rates(list(windows), rate)
         if self.contamination == "auto":
@@ -274,17 +264,11 @@ class TimeSeriesDetector(
             root.call_on_fit_task_end(estimator=self, **data)
         return self
 
-    def _set_first_threshold(self, series):
-        self._rule = self.threshold
-        if self.contamination != "auto":
-            # A share of the training steps themselves, so it is their own scores that
-            # count.
-            scores = self._step_scores(series)[0]
-            rule = QuantileThreshold(rate=self.contamination, method="linear")
-            self._rule = rule.fit(scores[~np.isnan(scores)]).threshold_
-        self._cut(self._rule, None)
+    def _training_scores(self, series):
+        scores = self._step_scores(series)[0]
+        return scores[~np.isnan(scores)]
 
-    def _tasks(self):
+    def _callback_tasks(self):
         """Tasks of the whole and of each fit, for callbacks of scikit-learn 1.9."""
         names = ["fit without a block"] * self.n_blocks + ["fit on all steps"]
         if not hasattr(self, "_init_callback_context"):
@@ -328,7 +312,7 @@ class TimeSeriesDetector(
 
     def _score_windows(self, detector, series, starts):
         windows = cut_windows(series.values, starts, self.window_length_)
-        return -np.asarray(detector.score_samples(windows), dtype=np.float64)
+        return anomaly_scores(detector, windows, "normal")
 
     def _aggregate(self, scores, starts, series, aggregation=None):
         how = self.aggregation_ if aggregation is None else aggregation
@@ -508,10 +492,8 @@ class TimeSeriesDetector(
         self : object
             With new ``threshold_rule_`` and ``offset_``.
         """
-        check_is_fitted(self, "reference_scores_")
-        if self.contamination != "auto" and is_auto(threshold):
-            threshold = self._rule if false_alarm_rate is None else threshold
-        return self._cut(threshold, false_alarm_rate)
+        check_is_fitted(self)
+        return self._set_cut(threshold, false_alarm_rate)
 
 
 def _number_series(n_steps, groups, kept):

@@ -6,8 +6,8 @@ import numpy as np
 from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from .._all_or_nothing import all_or_nothing
 from .._compat import Interval, _fit_context
-from .._decisions import forget
 from ._series import SeriesEstimator
 
 __all__ = ["AGGREGATIONS", "SlidingWindow", "cut_windows", "first_steps", "to_steps"]
@@ -78,6 +78,7 @@ class SlidingWindow(TransformerMixin, SeriesEstimator):
         self.missing = missing
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @all_or_nothing
     def fit(self, X, y=None):
         """Learn the number of metrics and the sampling interval.
 
@@ -93,14 +94,9 @@ class SlidingWindow(TransformerMixin, SeriesEstimator):
         self : object
             The fitted transformer.
         """
-        forget(self)
-        try:
-            series = self._read(X, reset=True)
-            first_steps(series.whole, series.follows, self.length, self.stride)
-            self.length_, self.stride_ = self.length, self.stride
-        except BaseException:
-            forget(self)
-            raise
+        series = self._read(X, reset=True)
+        first_steps(series.whole, series.follows, self.length, self.stride)
+        self.length_, self.stride_ = self.length, self.stride
         return self
 
     def transform(self, X):

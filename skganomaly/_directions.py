@@ -269,7 +269,7 @@ def check_anomaly_labels(y: ArrayLike) -> NDArray[np.bool_]:
     >>> check_anomaly_labels(["normal", "Outlier"])
     array([False,  True])
     """
-    y = column_or_1d(y)
+    y = np.asarray(column_or_1d(y))
     if not len(y):
         raise ValueError("y has no labels.")
     values = set(y.tolist())

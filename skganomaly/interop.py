@@ -11,7 +11,10 @@ References
    Detection", JMLR 20(96), 2019, :arxiv:`1901.01588`.
 """
 
+from __future__ import annotations
+
 from numbers import Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn import get_config
@@ -32,6 +35,10 @@ from ._directions import (
 )
 from ._validation import validate_table
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+    from typing_extensions import Self
+
 try:
     from pyod.models.base import BaseDetector
 except ImportError as error:
@@ -42,7 +49,14 @@ __all__ = ["as_pyod", "from_pyod"]
 _PYOD_CONTAMINATION = 0.1
 
 
-def as_pyod(detector, *, X_train=None, contamination=None, random_state=None):
+# PyOD has no type information, so neither has its base class of what this returns.
+def as_pyod(
+    detector: Any,
+    *,
+    X_train: ArrayLike | None = None,
+    contamination: Any = None,
+    random_state: int | np.random.RandomState | None = None,
+) -> Any:
     """Return a detector as a PyOD detector.
 
     The result is an instance of :class:`pyod.models.base.BaseDetector`: its
@@ -154,8 +168,9 @@ def as_pyod(detector, *, X_train=None, contamination=None, random_state=None):
             ) from None
         if contamination is None:
             share = getattr(inside, "contamination", None)
-            known = isinstance(share, Real)
-            contamination = float(share) if known else _PYOD_CONTAMINATION
+            contamination = _PYOD_CONTAMINATION
+            if isinstance(share, Real):
+                contamination = float(share)
         return PyODDetector(detector, contamination, random_state=random_state)
 
     if X_train is not None:
@@ -170,14 +185,16 @@ def as_pyod(detector, *, X_train=None, contamination=None, random_state=None):
     threshold = None
     if contamination is None:
         threshold = anomaly_threshold(detector)
-        share = max(1, np.sum(scores > threshold)) / len(scores)
+        share = max(1, int(np.sum(scores > threshold))) / len(scores)
         # A little more, as PyOD rounds this share times the number of scores down.
         contamination = min(0.5, float(np.nextafter(share, 1)))
     wrapped = PyODDetector(detector, contamination, random_state=random_state)
     return wrapped._adopt(detector, scores, threshold)
 
 
-def from_pyod(detector, *, random_state=None):
+def from_pyod(
+    detector: Any, *, random_state: int | np.random.RandomState | None = None
+) -> SklearnDetector:
     """Return a PyOD detector as a scikit-learn outlier detector.
 
     The result has the directions of scikit-learn and of this library: lower
@@ -235,7 +252,7 @@ def from_pyod(detector, *, random_state=None):
     return wrapped._adopt(detector) if hasattr(detector, "threshold_") else wrapped
 
 
-def _check_instance(detector):
+def _check_instance(detector: Any) -> None:
     if isinstance(detector, type):
         raise TypeError(
             f"Pass an instance, {detector.__name__}(), not the class "
@@ -243,7 +260,9 @@ def _check_instance(detector):
         )
 
 
-def _seeded_clone(detector, random_state):
+def _seeded_clone(
+    detector: Any, random_state: int | np.random.RandomState | None
+) -> Any:
     """Clone a detector, with a seed in each place for one; None keeps what is there."""
     detector = clone(detector, safe=False)
     if random_state is not None and hasattr(detector, "get_params"):
@@ -257,7 +276,7 @@ def _seeded_clone(detector, random_state):
     return detector
 
 
-def _fit(detector, *rows, groups):
+def _fit(detector: Any, *rows: Any, groups: ArrayLike | None) -> Any:
     """Fit a detector, or the last step of a Pipeline, to rows that belong together."""
     if groups is None:
         return detector.fit(*rows)
@@ -311,14 +330,20 @@ if BaseDetector is not None:
         """
 
         def __init__(
-            self, detector, contamination=_PYOD_CONTAMINATION, *, random_state=None
-        ):
+            self,
+            detector: Any,
+            contamination: Any = _PYOD_CONTAMINATION,
+            *,
+            random_state: int | np.random.RandomState | None = None,
+        ) -> None:
             super().__init__(contamination=contamination)
             self.detector = detector
             self.random_state = random_state
 
         @all_or_nothing
-        def fit(self, X, y=None, *, groups=None):
+        def fit(
+            self, X: ArrayLike, y: Any = None, *, groups: ArrayLike | None = None
+        ) -> Self:
             """Train a clone of the detector and set the threshold.
 
             Parameters
@@ -345,7 +370,7 @@ if BaseDetector is not None:
             _fit(detector, X, y, groups=groups)
             return self._adopt(detector, anomaly_scores(detector, X, "normal"))
 
-        def decision_function(self, X):
+        def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
             """Return anomaly scores, higher for more anomalous.
 
             Parameters
@@ -361,7 +386,12 @@ if BaseDetector is not None:
             check_is_fitted(self, "detector_")
             return anomaly_scores(self.detector_, X, "normal")
 
-        def _adopt(self, detector, scores, threshold=None):
+        def _adopt(
+            self,
+            detector: Any,
+            scores: NDArray[np.float64],
+            threshold: float | None = None,
+        ) -> Self:
             """Take a fitted detector; a threshold of its own overrules PyOD's."""
             self.detector_ = detector
             self.decision_scores_ = scores
@@ -400,18 +430,29 @@ class SklearnDetector(DecisionMixin, OutlierMixin, BaseEstimator):
         Names of the features, if all were strings.
     """
 
+    detector_: Any
+    n_features_in_: int
+    feature_names_in_: NDArray[np.object_]
+
     _parameter_constraints = {
         "detector": [HasMethods(["fit", "decision_function"])],
         "random_state": ["random_state"],
     }
 
-    def __init__(self, detector, *, random_state=None):
+    def __init__(
+        self,
+        detector: Any,
+        *,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.detector = detector
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=False)
     @all_or_nothing
-    def fit(self, X, y=None, *, groups=None):
+    def fit(
+        self, X: ArrayLike, y: Any = None, *, groups: ArrayLike | None = None
+    ) -> Self:
         """Train a clone of the PyOD detector.
 
         Parameters
@@ -439,7 +480,7 @@ class SklearnDetector(DecisionMixin, OutlierMixin, BaseEstimator):
         _fit(detector, X, groups=groups)
         return self._adopt(detector)
 
-    def _adopt(self, detector):
+    def _adopt(self, detector: Any) -> Self:
         """Take a fitted PyOD detector and its threshold."""
         if not hasattr(detector, "threshold_"):
             raise TypeError(
@@ -450,7 +491,7 @@ class SklearnDetector(DecisionMixin, OutlierMixin, BaseEstimator):
         self.detector_ = detector
         return self
 
-    def anomaly_score(self, X):
+    def anomaly_score(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return PyOD's scores, higher for more anomalous.
 
         Parameters

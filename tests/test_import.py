@@ -121,7 +121,7 @@ ARROWS = {
     "_scoring": {"_whitening"},
     "_whitening": {"_networks"},
     "_sources": set(),
-    "pipelines": {"_directions", "_sources"},
+    "pipelines": {"_cut", "_directions", "_sources"},
     "_data": set(),
     "thresholds": {"_compat"},
     "model_selection": {"_directions"},
@@ -254,6 +254,7 @@ TIME_ARROWS = {
     "_detector": {
         "_all_or_nothing",
         "_compat",
+        "_cut",
         "_decisions",
         "_directions",
         "_near_copies",

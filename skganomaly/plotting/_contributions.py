@@ -1,7 +1,10 @@
 """What each feature adds to scores."""
 
+from __future__ import annotations
+
 import math
 from numbers import Integral, Real
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.utils import check_scalar
@@ -21,6 +24,18 @@ from ._drawing import (
     strip,
 )
 from ._reading import check_has, scores_and_threshold
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from matplotlib.axes import Axes
+    from matplotlib.container import BarContainer
+    from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike, NDArray
+    from typing_extensions import Self
+
+    from ._drawing import Panels
 
 # Inches, at matplotlib's ordinary size of letters.
 _HEIGHT_OF_BAR, _WIDTH_OF_LETTER = 0.3, 0.085
@@ -79,17 +94,22 @@ class ContributionDisplay:
     (3, 4)
     """
 
+    bars_: BarContainer | list[BarContainer]
+    axes_: NDArray[np.object_]
+    ax_: Axes
+    figure_: Figure
+
     def __init__(
         self,
         *,
-        contributions,
-        feature_names,
-        values=None,
-        expected=None,
-        score=None,
-        threshold=None,
-        row_names=None,
-    ):
+        contributions: ArrayLike,
+        feature_names: Sequence[str],
+        values: ArrayLike | None = None,
+        expected: ArrayLike | None = None,
+        score: float | ArrayLike | None = None,
+        threshold: float | None = None,
+        row_names: Sequence[Any] | None = None,
+    ) -> None:
         self.contributions = contributions
         self.feature_names = feature_names
         self.values = values
@@ -99,7 +119,15 @@ class ContributionDisplay:
         self.row_names = row_names
 
     @classmethod
-    def from_estimator(cls, estimator, X, *, feature_names=None, top_k=10, ax=None):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        *,
+        feature_names: Sequence[str] | None = None,
+        top_k: int = 10,
+        ax: Panels | None = None,
+    ) -> Self:
         """Explain rows and draw the contributions of their features.
 
         Parameters
@@ -154,7 +182,7 @@ class ContributionDisplay:
             computed["score"] = float(computed["score"][0])
         return cls(**computed, row_names=row_names).plot(ax=ax, top_k=top_k)
 
-    def plot(self, ax=None, *, top_k=10):
+    def plot(self, ax: Panels | None = None, *, top_k: int = 10) -> Self:
         """Draw the bars, to the right where a feature raises the score.
 
         Parameters

@@ -1,5 +1,9 @@
 """Images and windows, and what a detector makes of them."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
@@ -18,6 +22,19 @@ from ._drawing import (
     strip,
 )
 from ._reading import check_has, scores_and_threshold
+
+if TYPE_CHECKING:
+    from typing import Any, Literal, TypeAlias
+
+    from matplotlib.colorbar import Colorbar
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike, NDArray
+    from typing_extensions import Self
+
+    from ._drawing import Panels
+
+    _Heat: TypeAlias = Literal["auto", "anomaly_map", "difference", "explain"]
 
 _HEAT_LABELS = {
     "anomaly_map": "distance from a normal counterpart",
@@ -74,16 +91,20 @@ class ReconstructionDisplay:
     (3, 3)
     """
 
+    axes_: NDArray[np.object_]
+    colorbar_: Colorbar | None
+    figure_: Figure
+
     def __init__(
         self,
         *,
-        inputs,
-        reconstructions,
-        heat=None,
-        heat_label="heat",
-        scores=None,
-        threshold=None,
-    ):
+        inputs: NDArray[Any],
+        reconstructions: NDArray[Any],
+        heat: NDArray[Any] | None = None,
+        heat_label: str = "heat",
+        scores: ArrayLike | None = None,
+        threshold: float | None = None,
+    ) -> None:
         self.inputs = inputs
         self.reconstructions = reconstructions
         self.heat = heat
@@ -92,7 +113,15 @@ class ReconstructionDisplay:
         self.threshold = threshold
 
     @classmethod
-    def from_estimator(cls, estimator, X, *, heat="auto", cmap=None, ax=None):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        *,
+        heat: _Heat | None = "auto",
+        cmap: str | Colormap | None = None,
+        ax: Panels | None = None,
+    ) -> Self:
         """Reconstruct a few images or windows, and draw them.
 
         Parameters
@@ -168,7 +197,12 @@ class ReconstructionDisplay:
         )
         return display.plot(ax=ax, cmap=cmap)
 
-    def plot(self, ax=None, *, cmap=None):
+    def plot(
+        self,
+        ax: Panels | None = None,
+        *,
+        cmap: str | Colormap | None = None,
+    ) -> Self:
         """Draw the grid.
 
         All images have one scale and all heat maps another. The ends of a scale leave

@@ -1,6 +1,9 @@
 """A threshold that follows a stream of scores."""
 
+from __future__ import annotations
+
 from numbers import Real
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -10,7 +13,11 @@ from .._all_or_nothing import all_or_nothing
 from .._compat import Interval, _fit_context
 from .._cut import fit_threshold
 
-__all__ = ["AdaptiveThreshold"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+    from typing_extensions import Self
 
 # Steps over which the unit of a step follows the scores.
 _MEMORY = 500
@@ -101,13 +108,17 @@ class AdaptiveThreshold(BaseEstimator):
         "step": [Interval(Real, 0, None, closed="neither")],
     }
 
-    def __init__(self, *, false_alarm_rate=0.05, step=0.05):
+    threshold_: float
+    n_seen_: int
+    n_flagged_: int
+
+    def __init__(self, *, false_alarm_rate: float = 0.05, step: float = 0.05) -> None:
         self.false_alarm_rate = false_alarm_rate
         self.step = step
 
     @_fit_context(prefer_skip_nested_validation=True)
     @all_or_nothing
-    def fit(self, scores, y=None):
+    def fit(self, scores: ArrayLike, y: Any = None) -> Self:
         """Start from reference scores.
 
         Parameters
@@ -136,7 +147,18 @@ class AdaptiveThreshold(BaseEstimator):
         self.n_seen_ = self.n_flagged_ = 0
         return self
 
-    def update(self, scores, *, learn=True):
+    @overload
+    def update(self, scores: float, *, learn: bool | ArrayLike = True) -> float: ...
+    @overload
+    def update(
+        self,
+        scores: Sequence[float] | NDArray[Any],
+        *,
+        learn: bool | ArrayLike = True,
+    ) -> NDArray[np.float64]: ...
+    def update(
+        self, scores: ArrayLike, *, learn: bool | ArrayLike = True
+    ) -> float | NDArray[np.float64]:
         """Judge new scores and follow them.
 
         Parameters

@@ -1,6 +1,9 @@
 """One score and one alarm per step, from a detector of windows."""
 
+from __future__ import annotations
+
 from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import MetaEstimatorMixin, OutlierMixin, clone
@@ -25,7 +28,15 @@ from ._inner import warn_of_ignored_options
 from ._series import SeriesEstimator
 from ._windows import AGGREGATIONS, cut_windows, first_steps, to_steps
 
-__all__ = ["TimeSeriesDetector"]
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from numpy.typing import ArrayLike, NDArray
+    from typing_extensions import Self
+
+    from .._cut import Threshold
+    from ._alarms import Alarm
+    from ._windows import Aggregation
 
 
 class TimeSeriesDetector(
@@ -178,20 +189,25 @@ class TimeSeriesDetector(
         "n_jobs": [Integral, None],
     }
 
+    detector_: Any
+    held_out_rates_: NDArray[np.float64]
+    window_length_: int
+    aggregation_: Aggregation
+
     def __init__(
         self,
-        detector,
+        detector: Any,
         *,
-        window_length,
-        stride="auto",
-        aggregation="mean",
-        n_blocks=5,
-        contamination="auto",
-        false_alarm_rate=0.05,
-        threshold="auto",
-        missing="raise",
-        n_jobs=None,
-    ):
+        window_length: int,
+        stride: int | Literal["auto"] = "auto",
+        aggregation: Aggregation = "mean",
+        n_blocks: int = 5,
+        contamination: float | Literal["auto"] = "auto",
+        false_alarm_rate: float = 0.05,
+        threshold: Threshold = "auto",
+        missing: Literal["raise", "drop"] = "raise",
+        n_jobs: int | None = None,
+    ) -> None:
         self.detector = detector
         self.window_length = window_length
         self.stride = stride
@@ -205,7 +221,7 @@ class TimeSeriesDetector(
 
     @_fit_context(prefer_skip_nested_validation=False)
     @all_or_nothing
-    def fit(self, X, y=None, groups=None):
+    def fit(self, X: ArrayLike, y: Any = None, groups: ArrayLike | None = None) -> Self:
         """Train on steps believed to be normal, and set the threshold.
 
         Parameters
@@ -328,7 +344,7 @@ class TimeSeriesDetector(
             for how in (None, *others)
         ]
 
-    def anomaly_score(self, X):
+    def anomaly_score(self, X: ArrayLike) -> NDArray[np.float64]:
         """Anomaly scores, higher for more anomalous.
 
         Parameters
@@ -346,7 +362,7 @@ class TimeSeriesDetector(
         check_is_fitted(self)
         return self._step_scores(self._read(X, reset=False))[0]
 
-    def p_values(self, X):
+    def p_values(self, X: ArrayLike) -> NDArray[np.float64]:
         """How usual the score of a step is among held-out training steps.
 
         Parameters
@@ -368,7 +384,7 @@ class TimeSeriesDetector(
         values[known] = p_values(self.reference_scores_, scores[known])
         return values
 
-    def explain(self, X):
+    def explain(self, X: ArrayLike) -> NDArray[np.float64]:
         """Contribution of each value to the scores of the windows that hold it.
 
         Says which metric it is, and at which step, where the score of a step says that
@@ -411,7 +427,14 @@ class TimeSeriesDetector(
         with np.errstate(invalid="ignore"):
             return series.spread(totals / n_windows[:, None])
 
-    def alarms(self, X, *, threshold=None, release=None, cooldown=None):
+    def alarms(
+        self,
+        X: ArrayLike,
+        *,
+        threshold: ArrayLike | None = None,
+        release: ArrayLike | None = None,
+        cooldown: int | None = None,
+    ) -> list[Alarm]:
         """Alarms as events: when each began, ended and was worst.
 
         A spike of one step raises the scores of all windows that hold it, and steps
@@ -456,7 +479,7 @@ class TimeSeriesDetector(
             alarms.append(make_alarm(scores, first, last + 1, index))
         return alarms
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
         """Tell normal steps from anomalies.
 
         Parameters
@@ -475,7 +498,9 @@ class TimeSeriesDetector(
         labels[np.isnan(decisions)] = 0
         return labels
 
-    def set_threshold(self, threshold="auto", *, false_alarm_rate=None):
+    def set_threshold(
+        self, threshold: Threshold = "auto", *, false_alarm_rate: float | None = None
+    ) -> Self:
         """Set another threshold without training again.
 
         Parameters
@@ -484,8 +509,8 @@ class TimeSeriesDetector(
             As the parameter of the same name; "auto" without a rate is the threshold
             that ``fit`` found, where `contamination` was set.
         false_alarm_rate : float or None, default=None
-            Share of unseen normal steps that may be flagged; None keeps the
-            parameter's value.
+            Share of unseen normal steps that may be flagged; None is the parameter's
+            value in the fit.
 
         Returns
         -------

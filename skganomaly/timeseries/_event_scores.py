@@ -1,15 +1,22 @@
 """How good alarms over time are."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import column_or_1d
 
 from .._directions import check_anomaly_labels, flags_of
 
-__all__ = ["event_scores"]
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
-def event_scores(y_true, y_pred, *, alpha=0.0):
+def event_scores(
+    y_true: ArrayLike, y_pred: ArrayLike, *, alpha: float = 0.0
+) -> dict[str, float]:
     r"""How good alarms are, by steps, by events, and by ranges.
 
     An event is a run of anomalous steps, an alarm a run of flagged steps.

@@ -1,7 +1,10 @@
 """Reading a series: its values, and which steps follow one another in time."""
 
+from __future__ import annotations
+
 import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -10,7 +13,8 @@ from sklearn.utils.validation import column_or_1d, validate_data
 
 from .._compat import StrOptions
 
-__all__ = ["Series", "SeriesEstimator"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _MAX_NAMED = 5
 
@@ -48,6 +52,10 @@ class Series:
 
 class SeriesEstimator(BaseEstimator):
     """What comes in as a series is checked in one place."""
+
+    n_features_in_: int
+    feature_names_in_: NDArray[np.object_]
+    sampling_interval_: np.timedelta64 | None
 
     _parameter_constraints = {"missing": [StrOptions({"raise", "drop"})]}
 

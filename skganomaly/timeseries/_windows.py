@@ -1,6 +1,9 @@
 """Windows of a series and the way back, and the transformer that cuts them."""
 
+from __future__ import annotations
+
 from numbers import Integral
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import TransformerMixin
@@ -10,7 +13,13 @@ from .._all_or_nothing import all_or_nothing
 from .._compat import Interval, _fit_context
 from ._series import SeriesEstimator
 
-__all__ = ["AGGREGATIONS", "SlidingWindow", "cut_windows", "first_steps", "to_steps"]
+if TYPE_CHECKING:
+    from typing import Literal, TypeAlias
+
+    from numpy.typing import ArrayLike, NDArray
+    from typing_extensions import Self
+
+    Aggregation: TypeAlias = Literal["mean", "max", "min", "last"]
 
 AGGREGATIONS = ("mean", "max", "min", "last")
 
@@ -72,14 +81,23 @@ class SlidingWindow(TransformerMixin, SeriesEstimator):
         "stride": [Interval(Integral, 1, None, closed="left")],
     }
 
-    def __init__(self, length, *, stride=1, missing="raise"):
+    length_: int
+    stride_: int
+
+    def __init__(
+        self,
+        length: int,
+        *,
+        stride: int = 1,
+        missing: Literal["raise", "drop"] = "raise",
+    ) -> None:
         self.length = length
         self.stride = stride
         self.missing = missing
 
     @_fit_context(prefer_skip_nested_validation=True)
     @all_or_nothing
-    def fit(self, X, y=None):
+    def fit(self, X: ArrayLike, y: Any = None) -> Self:
         """Learn the number of metrics and the sampling interval.
 
         Parameters
@@ -99,7 +117,7 @@ class SlidingWindow(TransformerMixin, SeriesEstimator):
         self.length_, self.stride_ = self.length, self.stride
         return self
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> NDArray[np.float64]:
         """Cut a series into windows.
 
         Parameters
@@ -117,7 +135,9 @@ class SlidingWindow(TransformerMixin, SeriesEstimator):
         series = self._read(X, reset=False)
         return cut_windows(series.values, self._first_steps(series), self.length_)
 
-    def to_steps(self, scores, X, *, aggregation="mean"):
+    def to_steps(
+        self, scores: ArrayLike, X: ArrayLike, *, aggregation: Aggregation = "mean"
+    ) -> NDArray[np.float64]:
         """One score per step from one score per window.
 
         Parameters

@@ -5,6 +5,7 @@ the mistake in its line is found.
 """
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from typing_extensions import assert_type
 
@@ -50,6 +51,7 @@ def right() -> None:
     assert_type(monitor.alarms(X, cooldown=3)[0].score, float)
     display = ScoreDistributionDisplay.from_estimator(detector, X, y)
     assert_type(display, ScoreDistributionDisplay)
+    assert_type(display.plot(bins=9).figure_, Figure)
 
 
 def wrong() -> None:
@@ -60,4 +62,6 @@ def wrong() -> None:
     GANomalyDetector(threshold="conform")  # type: ignore[arg-type]
     ConvNet(normalization="layer")  # type: ignore[arg-type]
     TimeSeriesDetector(GANomalyDetector())  # type: ignore[call-arg]
+    TimeSeriesDetector(None, window_length=3).set_threshold("most")  # type: ignore[arg-type]
+    ScoreDistributionDisplay.from_estimator(None, [[0.0]], yscale="log")  # type: ignore[call-arg]
     make_anomalies(kind="globl")  # type: ignore[arg-type]

@@ -143,7 +143,7 @@ DETECTORS = {
 
 
 @pytest.mark.parametrize("name", DETECTORS)
-def test_scores_cut_and_labels_agree(name, small):
+def test_scores_cut_and_labels_agree(name, small, plt):
     """Rows above the cut are those flagged; scorers and pictures say the same."""
     detector = DETECTORS[name](small).fit(X, None)
     scores, threshold = anomaly_scores(detector, X), anomaly_threshold(detector)
@@ -213,7 +213,7 @@ def test_labels_of_one_convention(labels, label, flags):
     assert found is flags is None or found.tolist() == flags
 
 
-def test_pictures_of_a_pipeline_seen_through(small):
+def test_pictures_of_a_pipeline_seen_through(small, plt):
     """The view that `through` gives has scores and a threshold of its own."""
     pipeline = make_pipeline(StandardScaler(), small()).fit(X)
     shown = ScoreDistributionDisplay.from_estimator(through(pipeline), X)

@@ -89,13 +89,13 @@ def _of_columns(transformer, n_inputs):
         n_columns = place.stop - place.start
         if (isinstance(inner, str) and inner == "drop") or not n_columns:
             continue
-        numbers = _numbers(columns, transformer, n_inputs)
-        made_of = sources_of(inner, len(numbers), n_columns)
-        found[place] = [frozenset(numbers[j] for j in one) for one in made_of]
+        positions = _positions(columns, transformer, n_inputs)
+        made_of = sources_of(inner, len(positions), n_columns)
+        found[place] = [frozenset(positions[j] for j in one) for one in made_of]
     return found
 
 
-def _numbers(columns, transformer, n_inputs):
+def _positions(columns, transformer, n_inputs):
     """Positions of the columns that one of the transformers was given."""
     if isinstance(columns, str | int | np.integer) and not isinstance(columns, bool):
         columns = [columns]

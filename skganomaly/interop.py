@@ -395,6 +395,7 @@ if BaseDetector is not None:
             """Take a fitted detector; a threshold of its own overrules PyOD's."""
             self.detector_ = detector
             self.decision_scores_ = scores
+            # What PyOD's own detectors do at the end of their fit.
             self._set_n_classes(None)
             with words_if_constant(scores, self.contamination):
                 self._process_decision_scores()

@@ -268,7 +268,7 @@ TIME_ARROWS = {
     "_drift": set(),
     "_event_scores": {"_directions"},
     "_inner": set(),
-    "_series": {"_compat"},
+    "_series": {"_compat", "_validation"},
     "_windows": {"_all_or_nothing", "_compat", "timeseries._series"},
 }
 

@@ -137,6 +137,7 @@ class AdaptiveThreshold(BaseEstimator):
         rate = self.false_alarm_rate
         self.threshold_ = fit_threshold("auto", scores, rate=rate).threshold_
         scores = np.asarray(scores, dtype=np.float64)
+        # The middle of the scores below the cut.
         self._lower = float(np.quantile(scores, (1 - rate) / 2))
         self._least_unit = self.threshold_ - self._lower
         if self._least_unit <= 0:
@@ -208,7 +209,9 @@ class AdaptiveThreshold(BaseEstimator):
         self.n_seen_ += 1
         self.n_flagged_ += flagged
         self.threshold_ += move * (flagged - self._rate)
+        # Followed as the cut is, for the share of scores that belong above it.
         over = (score > self._lower) - (1 + self._rate) / 2
         self._lower += _LOWER_STEP * move * over
+        # Were the unit to shrink with a quiet spell, the cut would come to a halt.
         target = max(self._least_unit, self.threshold_ - self._lower)
         self._unit += (target - self._unit) / _MEMORY

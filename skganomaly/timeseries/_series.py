@@ -12,11 +12,10 @@ from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import column_or_1d, validate_data
 
 from .._compat import StrOptions
+from .._validation import first_few
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-_MAX_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -128,6 +127,7 @@ class SeriesEstimator(BaseEstimator):
         zero = np.timedelta64(0)
         if usual is None:
             usual = np.median(intervals[together])
+        # Then nothing is out of step, the order itself is wrong, which no option mends.
         backward = reset and np.mean(intervals[together] <= zero) > 0.5
         # In whole numbers: half a second is none where times count seconds.
         early = together & (2 * intervals <= usual)
@@ -295,9 +295,8 @@ def _refuse_what_is_no_number(X):
     ]
     if bad:
         reason = next(filter(None, reasons))
-        more = f" and {len(bad) - _MAX_NAMED} more" if len(bad) > _MAX_NAMED else ""
         raise type(reason)(
-            f"X has columns that are not numbers: {', '.join(bad[:_MAX_NAMED])}{more}. "
+            f"X has columns that are not numbers: {first_few(bad)}. "
             "Make the times of the steps the index (X.set_index(...)), turn durations "
             "into seconds (X[...].dt.total_seconds()), encode or leave out the others. "
             f"({reason})"
@@ -345,8 +344,7 @@ def _in_columns(names, bad):
     if len(bad) == 1:
         return ""
     found = [str(i) if names is None else repr(names[i]) for i in np.flatnonzero(bad)]
-    more = f" and {len(found) - _MAX_NAMED} more" if len(found) > _MAX_NAMED else ""
-    return f"; columns with any: {', '.join(found[:_MAX_NAMED])}{more}"
+    return f"; columns with any: {first_few(found)}"
 
 
 def _at(index, step):

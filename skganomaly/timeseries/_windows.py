@@ -185,6 +185,8 @@ def first_steps(whole, follows, length, stride=1):
     n_windows = len(whole) - length + 1
     starts = np.empty(0, dtype=int)
     if n_windows > 0:
+        # Both a step that is missing and one that does not follow on begin a piece, so
+        # that a window is in one piece where its first and last step are.
         piece = np.cumsum(~(whole & follows))
         in_one = piece[:n_windows] == piece[length - 1 :]
         starts = np.flatnonzero(whole[:n_windows] & in_one)

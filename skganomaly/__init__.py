@@ -1,7 +1,9 @@
 """GAN-based anomaly detection as scikit-learn estimators."""
 
+from __future__ import annotations
+
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
 
@@ -20,24 +22,20 @@ __all__ = [
     "from_pyod",
 ]
 
-_MODULES = {
-    "AnoGANDetector": "_anogan",
-    "AutoencoderDetector": "_autoencoder",
-    "GANomalyDetector": "_ganomaly",
-    "as_pyod": "interop",
-    "from_pyod": "interop",
-}
+# Whose ``__all__`` says which of these names is whose.
+_MODULES = ("interop", "_autoencoder", "_ganomaly", "_anogan")
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     # The detectors import torch, which takes seconds; data sets and thresholds do
     # without it.
-    if name in _MODULES:
-        value = getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
-        globals()[name] = value
-        return value
+    if name in __all__:
+        for module in (importlib.import_module(f".{m}", __name__) for m in _MODULES):
+            if name in module.__all__:
+                globals()[name] = getattr(module, name)
+                return globals()[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})

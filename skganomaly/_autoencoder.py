@@ -1,35 +1,25 @@
 """The autoencoder that the adversarial detectors are to be compared with."""
 
-from torch import nn
+from __future__ import annotations
 
-from ._base import BaseGANDetector
+from typing import TYPE_CHECKING, Literal
+
 from ._compat import StrOptions
-from ._docstrings import share_docs
-from ._losses import squared_error
+from ._models._autoencoder import Autoencoder
+from .base import BaseDetector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+    from typing_extensions import Unpack
+
+    from ._parameters import Common
 
 __all__ = ["AutoencoderDetector"]
 
 
-class Autoencoder(nn.Module):
-    """An encoder and a decoder, called one after the other."""
-
-    def __init__(self, encoder, decoder):
-        super().__init__()
-        self.encoder = encoder
-        self.decoder = decoder
-
-    def forward(self, x):
-        """Return the reconstruction of ``x``."""
-        return self.decoder(self.encoder(x))
-
-
-def reconstruction_objective(generator, discriminator, x, noisy):
-    """Squared error of the reconstruction, the only loss of an autoencoder."""
-    return {"reconstruction": squared_error(generator(noisy), x)}, {}
-
-
-@share_docs
-class AutoencoderDetector(BaseGANDetector):
+class AutoencoderDetector(BaseDetector):
     r"""Anomaly detection with a denoising autoencoder, the honest baseline.
 
     An encoder and a decoder are trained to minimise
@@ -37,12 +27,49 @@ class AutoencoderDetector(BaseGANDetector):
     scores and thresholds are those of the adversarial detectors, so a comparison shows
     what the adversary adds.
 
-    {{scores}}
+    **Scores.** The default, "local", compares a row with its nearest reference rows
+    in the space of residuals and codes: how far away is it, given what is usual there?
+    The :ref:`user guide <which-detector>` has the formula. The score of a row does not
+    depend on the rows it is scored with. A row that is itself a reference row leaves
+    itself and its group out of the search, so that it scores as if it were new.
 
     Parameters
     ----------
-    {{network_parameters}}
-    score_type : str, default="auto"
+    reconstruction_loss : {"auto", "l1", "l2"} or callable, default="auto"
+        Absolute or squared error of the reconstruction, or a function like those of
+        :mod:`skganomaly.losses`. "auto" is "l2".
+    architecture : {"auto", "mlp", "conv", "published"} or object, default="auto"
+        What builds the networks. "mlp" is :class:`~skganomaly.architectures.MLP`,
+        "conv" is :class:`~skganomaly.architectures.ConvNet`; "auto" takes the first for
+        plain rows and the second for images and windows. "published" is ``ConvNet``
+        with 64 base channels, or for plain rows ``MLP`` with batch normalisation and a
+        tanh output. (AnoGAN's critic has no normalisation if there is a gradient
+        penalty, and its "conv" stops halving axes at eight entries.) For networks of
+        your own, pass an object with the methods described in
+        :mod:`skganomaly.architectures`.
+    input_shape : tuple of int or None, default=None
+        Shape of one row, channels first: (n_features,), (channels, length) or
+        (channels, height, width). With it, flat rows are taken as images or windows, so
+        that pipelines made for tables can carry them. None takes the shape of `X`;
+        three-dimensional `X` is then read as grey images (n, height, width).
+    latent_dim : int or "auto", default="auto"
+        Width of the latent code. "auto" is the number of features, at most 256, for
+        plain rows, and 100 (AnoGAN: 64) for images and windows.
+    scaler : {"auto", "minmax", "standard", "channel"} or None, default="auto"
+        Scaling learned from the training rows. "minmax" divides each column by its
+        range, then all columns by one factor; "standard" divides each by its standard
+        deviation; "channel" maps each channel (of plain rows, each column) to
+        [-1, 1]; None leaves the values as they are. "auto" is "minmax" for plain rows
+        and "channel" otherwise. Scaled values are clipped at 1e5, with None at 1e15.
+    n_members : int or "auto", default="auto"
+        Number of networks, trained side by side as one batched network. Their scores
+        are averaged, so that less hangs on the luck of one seed. "auto" is 4 for plain
+        rows and 2 otherwise.
+    input_noise : float, list of float or "auto", default="auto"
+        Standard deviation of Gaussian noise on the rows to be encoded during training,
+        in scaled units. The values of a list go to the members in turn. "auto" is (0.1,
+        0.3, 0.6, 1.0) for plain rows and 0 otherwise.
+    score_type : str or object, default="auto"
         What the score is made of.
 
         - "local": the distance to the nearest reference rows in the space of the
@@ -52,14 +79,119 @@ class AutoencoderDetector(BaseGANDetector):
         - "joint": squared Mahalanobis distance of residual and code together;
         - "reconstruction": :math:`\lVert x - x' \rVert^2`, the classical score.
 
-        "auto" is "local".
-    {{score_parameters}}
-    {{step_parameters}}
-    {{training_parameters}}
+        "auto" is "local". Objects of :mod:`skganomaly.scores` have options.
+    max_references : int, default=6000
+        Largest number of reference rows, the training rows that scores are relative to.
+        Of more training rows, that many are drawn at random. This bounds the time to
+        score a row and the memory that "local" needs: about ``4 * (n_features +
+        n_members * width)`` bytes for each reference row, where `width` is
+        ``latent_dim`` for images and windows, and for plain rows ``n_features +
+        latent_dim`` (GANomaly: ``n_features + 2 * latent_dim``).
+    contamination : "auto" or float in (0, 0.5], default="auto"
+        A number is the share of the *training* rows believed to be anomalies: that
+        share of them is flagged, or less where scores tie; ``threshold`` must then be
+        "auto". With "auto" the training rows are believed to be normal, and
+        ``false_alarm_rate`` sets the cut instead.
+    false_alarm_rate : float in (0, 1), default=0.05
+        Share of *unseen normal* rows that the threshold may flag. It is estimated
+        from the scores that the reference rows would have if they were new, or from
+        the scores of held-out rows if ``validation_fraction`` is set.
+    threshold : str, float, callable or object, default="auto"
+        How the cut is found from the reference scores:
+
+        - "auto": their quantile at ``false_alarm_rate``;
+        - "max": the highest of them;
+        - "tail": a generalised Pareto tail, for rates below what their number can
+          resolve;
+        - "conformal": an order statistic of held-out rows, which guarantees the rate
+          (needs ``validation_fraction``);
+        - a number: the cut itself, in the units of ``anomaly_score``;
+        - a callable that takes the scores and returns the cut;
+        - an object with ``fit(scores)`` and ``threshold_``, such as those in
+          :mod:`skganomaly.thresholds`, or a thresholder of PyThresh.
+    validation_fraction : float in [0, 1), default=0.0
+        Share of the training rows, or of their groups, that is held out of training and
+        sets the threshold. With 0 none are held out, unless ``max_steps`` (AnoGAN:
+        ``encoder_steps``) asks for so many passes over the rows that the networks may
+        memorise them: more than 80 over plain rows with the score "local", more than 25
+        with any other score. Then a fifth is held out, or, if the rows are too few for
+        that, a warning says so.
+    max_steps : int or "auto", default="auto"
+        Number of optimiser steps. "auto" makes 20 passes over the rows (over one row of
+        each group, if there are groups), but at least 50 steps, and at most 600 for
+        plain rows and 300 otherwise. More steps on few rows make the networks
+        memorise them.
+    batch_size : int, default=64
+        Rows of a mini-batch; all rows if there are fewer.
+    learning_rate : float or "auto", default="auto"
+        Step size of Adam. "auto" is 1e-3.
+    learning_rate_schedule : {"auto", "cosine", "constant"}, default="auto"
+        "cosine" warms up over the first 2 % of the steps and decays to 1 % along half
+        a cosine. "auto" is "cosine" for plain rows and "constant" otherwise.
+    beta_1 : float in [0, 1) or "auto", default="auto"
+        Adam's first decay rate. "auto" is 0.9 for plain rows and 0.5 otherwise.
+    callbacks : list of skorch callbacks or None, default=None
+        Called during training, as copies, which ``net_.callbacks_`` keeps. The page on
+        :ref:`callbacks <callbacks>` says which of skorch's work here.
+    net_params : dict or None, default=None
+        What this constructor has no parameter for: "optimizer" (Adam if not given), as
+        in ``{"optimizer": torch.optim.RMSprop}``, its options "optimizer__<name>", and
+        "optimizer_d__<name>" for the discriminator or critic alone; and "compile", as
+        in :class:`skorch.NeuralNet <skorch.net.NeuralNet>`. Other names are refused.
+    device : str or torch.device, default="auto"
+        Where to train and score. "auto" takes CUDA when there is one, then MPS, then
+        the CPU.
+    random_state : int, RandomState instance or None, default=None
+        Decides the weights, the order of the rows, the noise, and which rows become
+        reference rows. None takes a fresh seed from the operating system. The global
+        generators of Python, NumPy and torch are neither used nor seeded. The same seed
+        gives the same scores on the same machine with the same number of threads.
+    verbose : int, default=0
+        Anything above 0 shows a progress bar of the training.
 
     Attributes
     ----------
-    {{attributes}}
+    offset_ : float
+        The cut in the units of ``score_samples``:
+        ``decision_function(X) = score_samples(X) - offset_``.
+    threshold_ : float
+        The same cut in the units of ``anomaly_score``, ``-offset_``.
+    threshold_rule_ : object
+        The fitted threshold rule.
+    reference_scores_ : ndarray of shape (n_references,)
+        Sorted anomaly scores that the threshold is found from: those of the reference
+        rows as if they and their groups were new, or of held-out rows. There is one for
+        each group, and they are distributed like those of the rows.
+    n_held_out_ : int
+        Number of rows held out of training; if there are any, the reference scores are
+        theirs.
+    settings_ : Settings
+        What every "auto" became, such as ``settings_.latent_dim``.
+    model_ : torch.nn.Module
+        All that was learned but the threshold: scaling, networks, score and reference
+        rows. It maps rows, a tensor of shape (n_rows, n_features), to anomaly scores.
+    history_ : list of dict
+        For each epoch the mean losses, the duration, the optimiser steps done so far,
+        and what callbacks recorded. There are at least 20 epochs, if there are as many
+        steps.
+    n_iter_ : int
+        Number of optimiser steps taken.
+    training_report_ : :class:`~skganomaly.reports.TrainingReport`
+        How the training went: losses and other figures, and ``problems``, a list of
+        named findings that is empty if all went well.
+    value_range_ : ndarray of shape (2, n_features) or (2, n_channels)
+        Smallest and largest value of each column (each channel, for images and windows)
+        in the training rows. Scoring warns if rows seem to be in other units.
+    input_shape_ : tuple of int
+        Shape of one row as the networks see it.
+    net_ : skorch.NeuralNet
+        The trained networks, `module_` and `discriminator_`. For advanced use.
+    device_ : torch.device
+        Where the networks are.
+    n_features_in_ : int
+        Number of values in one row.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Column names, if `X` had any.
 
     See Also
     --------
@@ -75,84 +207,23 @@ class AutoencoderDetector(BaseGANDetector):
     array([ 1, -1])
     """
 
-    _part_names = ("reconstruction", "code")
-    _local_parts = {"rows": ("reconstruction", "code"), "maps": ("code",)}
+    _method = Autoencoder
+    _defaults = {
+        kind: {**defaults, "reconstruction_loss": "l2"}
+        for kind, defaults in BaseDetector._defaults.items()
+    }
 
     _parameter_constraints = {
-        **BaseGANDetector._parameter_constraints,
-        "score_type": [StrOptions({"auto", "local", "joint", "reconstruction"})],
+        **BaseDetector._parameter_constraints,
+        "reconstruction_loss": [StrOptions({"auto", "l1", "l2"}), callable],
     }
 
     def __init__(
         self,
         *,
-        architecture="auto",
-        input_shape=None,
-        latent_dim="auto",
-        scaler="auto",
-        n_members="auto",
-        input_noise="auto",
-        score_type="auto",
-        max_references=6000,
-        contamination="auto",
-        false_alarm_rate=0.05,
-        threshold="auto",
-        validation_fraction=0.0,
-        max_steps="auto",
-        batch_size=64,
-        learning_rate=1e-3,
-        learning_rate_schedule="auto",
-        beta_1="auto",
-        callbacks=None,
-        net_params=None,
-        device="auto",
-        random_state=None,
-        verbose=0,
-    ):
-        super().__init__(
-            architecture=architecture,
-            input_shape=input_shape,
-            latent_dim=latent_dim,
-            scaler=scaler,
-            n_members=n_members,
-            input_noise=input_noise,
-            score_type=score_type,
-            max_references=max_references,
-            contamination=contamination,
-            false_alarm_rate=false_alarm_rate,
-            threshold=threshold,
-            validation_fraction=validation_fraction,
-            max_steps=max_steps,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            learning_rate_schedule=learning_rate_schedule,
-            beta_1=beta_1,
-            callbacks=callbacks,
-            net_params=net_params,
-            device=device,
-            random_state=random_state,
-            verbose=verbose,
-        )
-
-    def _build_networks(self, build):
-        return {"generator": Autoencoder(build("encoder"), build("decoder"))}
-
-    def _objective(self):
-        return reconstruction_objective
-
-    def _score_parts(self, networks, x, names):
-        generator = networks["generator"]
-        code = generator.encoder(x)
-        parts = {"code": code, "row": x[:1].flatten(2)}
-        if "reconstruction" in names:
-            parts["reconstruction"] = (x - generator.decoder(code)).flatten(2)
-        return {name: parts[name] for name in names}
-
-    def _decode(self, networks, codes):
-        return networks["generator"].decoder(codes)
-
-    def _encode(self, networks, x):
-        return networks["generator"].encoder(x)
-
-    def _reconstruct(self, networks, x):
-        return networks["generator"](x)
+        reconstruction_loss: Literal["auto", "l1", "l2"]
+        | Callable[[Tensor, Tensor], Tensor] = "auto",
+        **common: Unpack[Common],
+    ) -> None:
+        super().__init__(**common)
+        self.reconstruction_loss = reconstruction_loss

@@ -6,7 +6,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import column_or_1d
 
-from ._data import row_blocks
+from ._models._scaling import row_blocks
 
 __all__ = ["RowGroups", "group_rows", "one_score_a_group", "twins"]
 

@@ -43,19 +43,29 @@ _STILL_FALLING = 0.1
 
 
 class HealthRecord:
-    """Collects, chunk by chunk, what the report on a training is made of."""
+    """Collects, chunk by chunk, what the report on a training is made of.
+
+    Attributes
+    ----------
+    vectors : list of Tensor
+        What near copies are looked for in.
+    labels : ndarray of shape (n_references,)
+        The groups that are known.
+    grouped : bool
+        Whether some reference rows are of one group.
+    memorised : float or None
+        Whether held-out rows score higher; None if there are none.
+    """
 
     def __init__(self):
-        self._chunks = []
-        self._codes = None
-        self._origins = None
+        self._rows = _Moments()
+        self._made = _Moments()
+        self._codes = _Moments(products=True)
+        self._errors = []
         self._compared = None
-        # What near copies are looked for in, and the groups that are known.
         self.vectors = []
         self.labels = None
-        # Whether some reference rows are of one group.
         self.grouped = False
-        # Whether held-out rows score higher; None if there are none.
         self.memorised = None
 
     def compare(self, trained, held_out):
@@ -74,65 +84,35 @@ class HealthRecord:
             return None
         return memorisation(self.memorised, *self._compared, by_share=by_share)
 
-    def update(self, rows, residuals, codes):
+    def update(self, rows, residuals=None, codes=None):
         """Take in some reference rows.
 
         Parameters
         ----------
         rows : Tensor of shape (n_rows, n_features)
             Scaled rows.
-        residuals : Tensor of shape (n_members, n_rows, n_features)
-            Rows less what the generator makes of them.
-        codes : Tensor of shape (n_members, n_rows, latent_dim)
+        residuals : Tensor of shape (n_members, n_rows, n_features) or None
+            Rows less what the generator makes of them, if the method makes anything.
+        codes : Tensor of shape (n_members, n_rows, latent_dim) or None
+            If it has codes.
         """
-        rows, residuals = rows.double(), residuals.double()
-        made = rows - residuals
-        codes = codes.double()
-        if self._origins is None:
-            self._origins = rows.mean(0), made.mean(1, True), codes.mean(1, True)
-        # Differences of large squares would leave nothing of a small variance.
-        rows, made, codes = (
-            values - origin
-            for values, origin in zip((rows, made, codes), self._origins, strict=True)
-        )
-        moments = (
-            rows.sum(0),
-            rows.square().sum(),
-            made.sum(1),
-            made.square().sum((1, 2)),
-            codes.sum(1),
-            codes.mT @ codes,
-        )
-        sums = self._codes
-        self._codes = (
-            moments
-            if sums is None
-            else tuple(a + b for a, b in zip(sums, moments, strict=True))
-        )
-        self._chunks.append(residuals.square().sum(2))
+        rows = rows.double()
+        self._rows.update(rows)
+        if residuals is not None:
+            residuals = residuals.double()
+            self._made.update(rows - residuals)
+            self._errors.append(residuals.square().sum(2))
+        if codes is not None:
+            self._codes.update(codes.double())
 
     def code_moments(self):
         """Mean (n_members, width) and covariance (n_members, width, width) of codes."""
-        n_rows = self._n_rows
-        mean, products = self._codes[4] / n_rows, self._codes[5] / n_rows
-        covariance = products - mean[:, :, None] * mean[:, None]
-        return self._origins[2][:, 0] + mean, covariance
-
-    @property
-    def _n_rows(self):
-        return sum(chunk.shape[1] for chunk in self._chunks)
+        return self._codes.mean, self._codes.covariance
 
     @property
     def data_variance(self):
         """Total variance of the rows."""
-        return float(_total_variance(*self._codes[:2], self._n_rows))
-
-    @property
-    def _mean_square(self):
-        """Mean squared length of the rows, which are summed from an origin."""
-        origin, sums = self._origins[0], self._codes[0]
-        shift = 2 * (sums @ origin) / self._n_rows + origin @ origin
-        return float(self._codes[1] / self._n_rows + shift)
+        return float(self._rows.total_variance)
 
     def report(self):
         """Return diversity, latent usage and error of each member, and the unreachable.
@@ -140,21 +120,79 @@ class HealthRecord:
         Returns
         -------
         dict
-            Plain numbers and lists of them.
+            Plain numbers and lists of them; empty ones of what a method does not have.
         """
+        report = {"diversity": [], "latent_usage": [], "unreachable": 0.0, "error": []}
         variance = self.data_variance
-        errors = torch.cat(self._chunks, dim=1)
-        out_of_reach = errors > _OUT_OF_REACH * variance
-        _, covariance = self.code_moments()
-        used = _participation(covariance) / covariance.shape[1]
-        return {
-            "diversity": _shares(
-                _total_variance(*self._codes[2:4], self._n_rows), variance
-            ),
-            "latent_usage": [round(value, 4) for value in used.tolist()],
-            "unreachable": round(float(out_of_reach.double().mean()), 4),
-            "error": _shares(errors.mean(1), self._mean_square),
-        }
+        if self._errors:
+            errors = torch.cat(self._errors, dim=1)
+            out_of_reach = errors > _OUT_OF_REACH * variance
+            report["diversity"] = _shares(self._made.total_variance, variance)
+            report["unreachable"] = round(float(out_of_reach.double().mean()), 4)
+            report["error"] = _shares(errors.mean(1), self._rows.mean_square)
+        if self._codes.n_rows:
+            covariance = self._codes.covariance
+            used = _participation(covariance) / covariance.shape[1]
+            report["latent_usage"] = [round(value, 4) for value in used.tolist()]
+        return report
+
+
+class _Moments:
+    """Sums over rows, from an origin near their mean.
+
+    Differences of large squares would leave nothing of a small variance.
+
+    Parameters
+    ----------
+    products : bool, default=False
+        Whether products of columns are summed, too.
+    """
+
+    def __init__(self, products=False):
+        self.n_rows = 0
+        self._with_products = products
+        self._origin = None
+        self._sums = None
+
+    def update(self, values):
+        """Take in values of shape (..., n_rows, width)."""
+        if self._origin is None:
+            self._origin = values.mean(-2, keepdim=True)
+        values = values - self._origin
+        if self._with_products:
+            second = values.mT @ values
+        else:
+            second = values.square().sum((-2, -1))
+        moments = values.sum(-2), second
+        self.n_rows += values.shape[-2]
+        self._sums = (
+            moments
+            if self._sums is None
+            else tuple(a + b for a, b in zip(self._sums, moments, strict=True))
+        )
+
+    @property
+    def mean(self):
+        return self._origin.squeeze(-2) + self._sums[0] / self.n_rows
+
+    @property
+    def covariance(self):
+        mean, products = (part / self.n_rows for part in self._sums)
+        return products - mean[..., :, None] * mean[..., None, :]
+
+    @property
+    def total_variance(self):
+        sums, squares = self._sums
+        return (
+            squares / self.n_rows - (sums / self.n_rows).square().sum(-1)
+        ).clamp_min(0)
+
+    @property
+    def mean_square(self):
+        """Mean squared length of rows."""
+        origin, (sums, squares) = self._origin.squeeze(-2), self._sums
+        shift = 2 * (sums @ origin) / self.n_rows + origin @ origin
+        return float(squares / self.n_rows + shift)
 
 
 def generator_failure(diversity, distance):
@@ -375,11 +413,6 @@ def dead_columns(n_dead, n_columns):
         f"{n_dead} of {n_columns} columns have one value in all training rows.",
         "Drop them, unless another value in one of them is what you look for.",
     )
-
-
-def _total_variance(sums, square_sum, n_rows):
-    """Sum of the columns' variances, from sums over the rows."""
-    return (square_sum / n_rows - (sums / n_rows).square().sum(-1)).clamp_min(0)
 
 
 def _shares(values, whole):

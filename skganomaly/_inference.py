@@ -1,100 +1,58 @@
 """What a fitted detector can do: score rows, judge them, and look inside."""
 
+from __future__ import annotations
+
 import warnings
 from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 from sklearn.utils import check_scalar
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
-from tqdm import tqdm
 
+from ._calibration import score_rows
 from ._cut import is_auto
-from ._data import draw_seed, row_keys
-from ._decisions import DecisionMixin
-from ._local_score import LocalScore
+from ._fit import progress_of
 from ._process import own_settings
+from ._seed import draw_seed
+from ._validation import validate_rows
 from ._value_range import units_differ
 from .thresholds import p_values
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import ArrayLike, NDArray
+    from typing_extensions import Self
+
+    from ._cut import Threshold
+
+    _Floats = NDArray[np.float64]
+
 __all__ = ["InferenceMixin"]
 
-# Plain rows that are scored at once have no more values than this, if they are not
-# fewer than that.
-_CHUNK_VALUES = 2**20
-_FEWEST_ROWS = 16
-_TINY = 1e-30
+
+def _if_method_can(name: str) -> Callable[[Any], bool]:
+    """Whether a detector's method has what a method of the detector needs."""
+    return lambda detector: detector._method.can(name)
 
 
-class InferenceMixin(DecisionMixin):
-    """Methods of a fitted detector."""
+class InferenceMixin:
+    """Methods of a fitted detector, from arrays to arrays."""
 
-    # Rows that are scored at once, at most; see _chunks.
-    _chunk_rows = {"rows": 256, "maps": 64}
+    def _validate(self, X):
+        """Check ``X`` and return it as one row of float64 or float32 per sample."""
+        X, _ = validate_rows(self, X, reset=False, input_shape=self.input_shape_)
+        return X
 
-    @property
-    def _chunk_size(self):
-        """Rows of a chunk, which depends on the shape of a row alone."""
-        if self._kind == "maps":
-            return self._chunk_rows["maps"]
-        affordable = max(_FEWEST_ROWS, _CHUNK_VALUES // self.n_features_in_)
-        return min(self._chunk_rows["rows"], affordable)
-
-    def _chunks(self, X):
-        """Blocks of one fixed shape: the scaled rows, and the same padded, on device.
-
-        Matrix products round differently for different shapes; with one shape a
-        row's score does not depend on how many rows came with it.
-        """
-        size = self._chunk_size
-        for start in range(0, len(X), size):
-            rows = self.scaler_.transform(X[start : start + size])
-            # Allocated by torch, whose memory always has the same alignment.
-            x = torch.zeros(size, *self.input_shape_, dtype=torch.float32, device="cpu")
-            x[: len(rows)] = torch.from_numpy(rows)
-            x = x.to(self.device_)
-            yield rows, x.expand(self.n_members_, *x.shape)
-
-    # Whether scoring takes so long that it shows a progress bar.
-    _searches = False
-
-    def _with_progress(self, X):
-        """The chunks of ``X``, with a bar over its rows if a search is asked to."""
-        hidden = not (self.verbose and self._searches)
-        label = f"{type(self).__name__}, search"
-        with tqdm(total=len(X), desc=label, unit="row", disable=hidden) as bar:
-            for rows, x in self._chunks(X):
-                yield rows, x
-                bar.update(len(rows))
-
-    def _parts(self, x, names):
-        with torch.inference_mode():
-            return self._score_parts(self.net_.networks, x, names)
-
-    def _own_references(self, keys, n_padded, name="score"):
-        """For each row of a chunk, the group of references that it is of, or -1."""
-        own = torch.full((n_padded,), -1, dtype=torch.int64, device="cpu")
-        if self._scores[name].searches:
-            own[: len(keys)] = torch.from_numpy(self._references.find(keys))
-        return own.to(self.device_)
-
-    def _score_tensor(self, x, own, name="score"):
-        score = self._scores[name]
-        return score(self._score_parts(self.net_.networks, x, score.part_names), own)
-
-    def _anomaly_scores(self, X, name="score"):
-        """Anomaly scores of validated rows, by the score or by one part alone."""
-        scores = []
-        for rows, x in self._with_progress(X):
-            own = self._own_references(row_keys(rows), x.shape[1], name)
-            with torch.inference_mode():
-                values = self._score_tensor(x, own, name)
-            scores.append(values[: len(rows)].cpu().numpy())
-        return np.concatenate(scores).astype(np.float64)
+    def _progress(self, chunks, n_rows):
+        return progress_of(self, self.model_.method)(chunks, n_rows)
 
     @own_settings()
-    def anomaly_score(self, X, *, part=None):
+    def anomaly_score(self, X: ArrayLike, *, part: str | None = None) -> _Floats:
         """Anomaly scores, higher for more anomalous.
 
         Parameters
@@ -119,19 +77,20 @@ class InferenceMixin(DecisionMixin):
             than the training rows. Scores are not changed by that.
         """
         check_is_fitted(self)
-        if part is not None and part not in self._part_names:
+        names = self._method.part_names
+        if part is not None and part not in names:
             raise ValueError(
                 f"part={part!r} is not a part of this score. Use one of "
-                f"{list(self._part_names)}, or None for the score itself."
+                f"{list(names)}, or None for the score itself."
             )
-        X = self._validate(X, reset=False)
+        X = self._validate(X)
         names = getattr(self, "feature_names_in_", None)
         problem = units_differ(X, self.value_range_, names)
         if problem is not None:
             warnings.warn(problem, UserWarning, stacklevel=3)
-        return self._anomaly_scores(X, part or "score")
+        return score_rows(self.model_, X, part, self._progress)
 
-    def score(self, X, y=None):
+    def score(self, X: ArrayLike, y: Any = None) -> float:
         """Mean of :meth:`score_samples`, as density estimators of scikit-learn have it.
 
         It says whether rows are as usual as others are to the same detector, and is
@@ -154,7 +113,7 @@ class InferenceMixin(DecisionMixin):
         return float(self.score_samples(X).mean())
 
     @own_settings()
-    def p_values(self, X):
+    def p_values(self, X: ArrayLike) -> _Floats:
         """Conformal p-values: how usual a row's score is among normal rows.
 
         Parameters
@@ -173,7 +132,9 @@ class InferenceMixin(DecisionMixin):
         return p_values(self.reference_scores_, scores)
 
     @own_settings()
-    def set_threshold(self, threshold="auto", *, false_alarm_rate=None):
+    def set_threshold(
+        self, threshold: Threshold = "auto", *, false_alarm_rate: float | None = None
+    ) -> Self:
         """Set another threshold without training again.
 
         Parameters
@@ -195,24 +156,11 @@ class InferenceMixin(DecisionMixin):
         check_is_fitted(self)
         if not self.n_held_out_:
             self._check_held_out(threshold)
-        by_default = is_auto(threshold)
-        if by_default and false_alarm_rate is None and self._contamination_rule_:
-            self.threshold_rule_ = self._contamination_rule_
-            self.offset_ = -float(self.threshold_rule_.threshold_)
-            return self
-        rate = self._rate_ if false_alarm_rate is None else false_alarm_rate
-        return self._cut(threshold, rate)
+        return self._set_cut(threshold, false_alarm_rate)
 
-    def _check_held_out(self, threshold):
-        """Refuse a rule that needs held-out rows where there are none."""
-        if isinstance(threshold, str) and threshold == "conformal":
-            raise ValueError(
-                "threshold='conformal' needs rows that training does not see, and "
-                "none are held out. Fit with validation_fraction=0.2, for example."
-            )
-
+    @available_if(_if_method_can("encode"))
     @own_settings()
-    def encode(self, X):
+    def encode(self, X: ArrayLike) -> _Floats:
         """Latent codes of rows.
 
         Parameters
@@ -224,11 +172,12 @@ class InferenceMixin(DecisionMixin):
         ndarray of shape (n_samples, n_members * latent_dim)
             The codes of all members side by side; each has a latent space of its own.
         """
-        codes = self._map(X, self._encode)
+        codes = self._map(X, lambda model, x: model.encode(x))
         return codes.transpose(1, 0, 2).reshape(codes.shape[1], -1).astype(np.float64)
 
+    @available_if(_if_method_can("reconstruct"))
     @own_settings()
-    def reconstruct(self, X):
+    def reconstruct(self, X: ArrayLike) -> _Floats:
         """What the generators make of each row, in the units of ``X``.
 
         Parameters
@@ -242,11 +191,17 @@ class InferenceMixin(DecisionMixin):
             networks tend to make normal rows of others, most visibly with a narrow
             ``latent_dim``.
         """
-        scaled = self._map(X, self._reconstruct).mean(axis=0)
-        return self.scaler_.inverse_transform(scaled).reshape(np.shape(X))
+        scaled = self._map(X, lambda model, x: model.reconstruct(x)).mean(axis=0)
+        return self.model_.scaling.inverse_transform(scaled).reshape(np.shape(X))
 
+    @available_if(_if_method_can("decode"))
     @own_settings()
-    def sample(self, n_samples=1, *, random_state=None):
+    def sample(
+        self,
+        n_samples: int = 1,
+        *,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> _Floats:
         """Draw new rows like those of the training set.
 
         Parameters
@@ -268,28 +223,30 @@ class InferenceMixin(DecisionMixin):
         check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         generator = torch.Generator().manual_seed(draw_seed(random_state))
-        size = self._chunk_size
+        model, latent_dim = self.model_, self.settings_.latent_dim
+        size = model.chunk_size
         rows = []
         for start in range(0, n_samples, size):
             n_drawn = min(size, n_samples - start)
-            codes = self._draw_codes(n_drawn, generator)
-            member = torch.randint(self.n_members_, (n_drawn,), generator=generator)
+            codes = model.draw_codes(n_drawn, latent_dim, generator)
+            member = torch.randint(model.n_members, (n_drawn,), generator=generator)
             with torch.inference_mode():
-                drawn = self._decode(self.net_.networks, codes)
+                drawn = model.decode(codes)
             chosen = drawn[member, torch.arange(n_drawn)]
             rows.append(chosen.cpu().numpy())
-        return self.scaler_.inverse_transform(np.concatenate(rows)).reshape(
+        return model.scaling.inverse_transform(np.concatenate(rows)).reshape(
             n_samples, *self.input_shape_
         )
 
-    def _draw_codes(self, n_samples, generator):
-        """Codes of new rows, (n_members, n_samples, latent_dim), on the device."""
-        shape = self.n_members_, n_samples, self.latent_dim_
-        draws = torch.randn(shape, generator=generator, dtype=torch.float32)
-        return self._scores["codes"](draws.to(self.device_))
-
+    @available_if(_if_method_can("reconstruct"))
     @own_settings()
-    def anomaly_map(self, X, *, error="absolute", smoothing="auto"):
+    def anomaly_map(
+        self,
+        X: ArrayLike,
+        *,
+        error: Literal["absolute", "squared"] = "absolute",
+        smoothing: float | Literal["auto"] = "auto",
+    ) -> _Floats:
         """How far each entry of a row is from its normal counterpart.
 
         Where :meth:`explain` says what an entry does to the score, this says where a
@@ -317,11 +274,11 @@ class InferenceMixin(DecisionMixin):
         if error not in ("absolute", "squared"):
             raise ValueError(f"error must be 'absolute' or 'squared', got {error!r}.")
         sigma = self._smoothing_width(smoothing)
-        maps = []
-        for rows, x in self._chunks(self._validate(X, reset=False)):
-            own = self._own_references(row_keys(rows), x.shape[1])
+        maps, model = [], self.model_
+        for rows, x in model.chunks(self._validate(X)):
+            own = model.own_groups(rows, x.shape[1])
             with torch.inference_mode():
-                change = (x[0] - self._counterpart(x, own))[: len(rows)]
+                change = (x[0] - model.normal_counterpart(x, own))[: len(rows)]
             change = change.cpu().double().numpy()
             maps.append(np.abs(change) if error == "absolute" else change**2)
         difference = np.concatenate(maps)
@@ -344,8 +301,9 @@ class InferenceMixin(DecisionMixin):
             )
         return float(smoothing)
 
+    @available_if(_if_method_can("reconstruct"))
     @own_settings()
-    def explain(self, X, *, n_steps=16):
+    def explain(self, X: ArrayLike, *, n_steps: int = 16) -> _Floats:
         """Contribution of each feature or pixel to the score.
 
         Integrated gradients [1]_ of the score along the straight line from a normal
@@ -378,73 +336,19 @@ class InferenceMixin(DecisionMixin):
         """
         check_is_fitted(self)
         check_scalar(n_steps, "n_steps", Integral, min_val=1)
-        contributions = []
-        for rows, x in self._chunks(self._validate(X, reset=False)):
-            own = self._own_references(row_keys(rows), x.shape[1])
-            with torch.no_grad():
-                counterpart = self._counterpart(x, own)
-            contribution = self._contributions(x, counterpart, own, n_steps)
+        contributions, model = [], self.model_
+        for rows, x in model.chunks(self._validate(X)):
+            own = model.own_groups(rows, x.shape[1])
+            contribution = model.contributions(x, own, n_steps)
             contributions.append(contribution[: len(rows)].cpu().double().numpy())
         return np.concatenate(contributions).reshape(np.shape(X))
 
-    def _contributions(self, x, counterpart, own, n_steps):
-        """Integrated gradients of the scores of ``x`` from their counterparts.
-
-        A gradient does not see the jumps of a score, such as those where another row
-        becomes the nearest. What a stretch of the line changes in the score beyond
-        its gradients is divided in proportion to the sizes of what these say, so that
-        the contributions of all stretches add up to the whole change.
-        """
-        change = x[0] - counterpart
-        total = torch.zeros_like(change)
-        before, slope = self._scores_along(counterpart, x, own), None
-        for step in range(n_steps):
-            share = (step + 0.5) / n_steps
-            point = (counterpart + share * change).requires_grad_()
-            score = self._scores_along(point, x, own)
-            gradient = torch.autograd.grad(score.sum(), point)[0]
-            # From the middle of the last step to the middle of this one.
-            steps = [gradient] if slope is None else [slope, gradient]
-            total += _complete(
-                sum(steps) * change / (2 * n_steps), change, score.detach() - before
-            )
-            before, slope = score.detach(), gradient
-        last = slope * change / (2 * n_steps)
-        return total + _complete(
-            last, change, self._scores_along(x[0], x, own) - before
-        )
-
-    def _scores_along(self, point, x, own):
-        with torch.set_grad_enabled(point.requires_grad):
-            return self._score_tensor(point.expand(x.shape), own)
-
-    def _counterpart(self, x, own):
-        """A normal row to compare each row with, scaled."""
-        score = self._scores["score"]
-        if isinstance(score, LocalScore) and self._kind == "maps":
-            parts = self._score_parts(self.net_.networks, x, score.part_names)
-            return score.nearest_rows(parts, own).view(x.shape[1:])
-        return self._reconstruct(self.net_.networks, x).mean(0)
-
     def _map(self, X, function):
-        """Stack of what ``function(networks, x)`` returns, (n_members, n, ...)."""
+        """Stack of what ``function(model, x)`` returns, (n_members, n, ...)."""
         check_is_fitted(self)
-        outputs = []
-        for rows, x in self._with_progress(self._validate(X, reset=False)):
+        outputs, X = [], self._validate(X)
+        for rows, x in self._progress(self.model_.chunks(X), len(X)):
             with torch.inference_mode():
-                output = function(self.net_.networks, x)[:, : len(rows)]
+                output = function(self.model_, x)[:, : len(rows)]
             outputs.append(output.cpu().numpy())
         return np.concatenate(outputs, axis=1)
-
-
-def _complete(parts, change, gain):
-    """Add to first-order parts of a gain what they lack.
-
-    In proportion to their sizes; where there are none, to squared changes.
-    """
-    flat, squares = parts.flatten(1), change.flatten(1).square()
-    sizes = flat.abs()
-    sizes = torch.where(sizes.sum(1, keepdim=True) > 0, sizes, squares)
-    shares = sizes / sizes.sum(1, keepdim=True).clamp_min(_TINY)
-    missing = gain - flat.sum(1)
-    return (flat + shares * missing[:, None]).view_as(parts)

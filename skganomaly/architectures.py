@@ -15,15 +15,32 @@ derives from :class:`sklearn.base.BaseEstimator`, as the two here do, can be clo
 and tuned through ``architecture__<parameter>``.
 """
 
+from __future__ import annotations
+
 import math
 from numbers import Integral
+from typing import TYPE_CHECKING, Any
 
 import torch
 from sklearn.base import BaseEstimator
 from torch import nn
 
 from ._compat import Interval, StrOptions
-from ._networks import Discriminator, initialize_layers
+from ._models._networks import Discriminator, initialize_layers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Literal, Protocol
+
+    class Architecture(Protocol):
+        """What a detector needs of one, a discriminator only if it has an adversary."""
+
+        def encoder(self, input_shape: Any, latent_dim: Any, /) -> nn.Module: ...
+
+        def decoder(self, latent_dim: Any, input_shape: Any, /) -> nn.Module: ...
+
+    _Activation = Literal["leaky_relu", "relu", "elu", "silu", "tanh"]
+    _Output = Literal["linear", "tanh", "sigmoid"]
 
 __all__ = ["MLP", "ConvNet"]
 
@@ -76,26 +93,26 @@ class MLP(BaseEstimator):
     def __init__(
         self,
         *,
-        hidden_layer_sizes=(128, 128),
-        discriminator_layer_sizes=(512,),
-        activation="leaky_relu",
-        normalization=None,
-        output_activation="linear",
-    ):
+        hidden_layer_sizes: Sequence[int] = (128, 128),
+        discriminator_layer_sizes: Sequence[int] = (512,),
+        activation: _Activation = "leaky_relu",
+        normalization: Literal["batch"] | None = None,
+        output_activation: _Output = "linear",
+    ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.discriminator_layer_sizes = discriminator_layer_sizes
         self.activation = activation
         self.normalization = normalization
         self.output_activation = output_activation
 
-    def encoder(self, input_shape, latent_dim):
+    def encoder(self, input_shape: Sequence[int], latent_dim: int) -> nn.Module:
         """Network from rows to codes; see the module's description."""
         layers = _flatten(input_shape)
         n_units = math.prod(input_shape)
         hidden, n_units = self._hidden(n_units, self.hidden_layer_sizes)
         return nn.Sequential(*layers, *hidden, nn.Linear(n_units, latent_dim))
 
-    def decoder(self, latent_dim, input_shape):
+    def decoder(self, latent_dim: int, input_shape: Sequence[int]) -> nn.Module:
         """Network from codes to rows; see the module's description."""
         self._validate_params()
         hidden, n_units = self._hidden(latent_dim, tuple(self.hidden_layer_sizes)[::-1])
@@ -106,7 +123,7 @@ class MLP(BaseEstimator):
             layers.append(nn.Unflatten(1, tuple(input_shape)))
         return nn.Sequential(*layers)
 
-    def discriminator(self, input_shape):
+    def discriminator(self, input_shape: Sequence[int]) -> nn.Module:
         """Network from rows to (logits, features); see the module's description."""
         hidden, n_units = self._hidden(
             math.prod(input_shape), self.discriminator_layer_sizes, normalize=False
@@ -114,7 +131,7 @@ class MLP(BaseEstimator):
         features = nn.Sequential(*_flatten(input_shape), *hidden)
         return Discriminator(features, nn.Linear(n_units, 1))
 
-    def initialize(self, network, generator):
+    def initialize(self, network: nn.Module, generator: torch.Generator) -> None:
         """Draw the weights of ``network`` from ``generator``."""
         initialize_layers(network, generator)
 
@@ -186,24 +203,24 @@ class ConvNet(BaseEstimator):
     def __init__(
         self,
         *,
-        base_channels=8,
-        n_blocks="auto",
-        normalization="batch",
-        discriminator_normalization="batch",
-        output_activation="tanh",
-    ):
+        base_channels: int = 8,
+        n_blocks: int | Literal["auto"] = "auto",
+        normalization: Literal["batch"] | None = "batch",
+        discriminator_normalization: Literal["batch"] | None = "batch",
+        output_activation: _Output = "tanh",
+    ) -> None:
         self.base_channels = base_channels
         self.n_blocks = n_blocks
         self.normalization = normalization
         self.discriminator_normalization = discriminator_normalization
         self.output_activation = output_activation
 
-    def encoder(self, input_shape, latent_dim):
+    def encoder(self, input_shape: Sequence[int], latent_dim: int) -> nn.Module:
         """Network from images to codes; see the module's description."""
         blocks, n_features = self._halving_blocks(input_shape, self.normalization)
         return nn.Sequential(*blocks, nn.Flatten(), nn.Linear(n_features, latent_dim))
 
-    def decoder(self, latent_dim, input_shape):
+    def decoder(self, latent_dim: int, input_shape: Sequence[int]) -> nn.Module:
         """Network from codes to images; see the module's description."""
         self._validate_params()
         sizes = self._sizes(input_shape)
@@ -242,7 +259,7 @@ class ConvNet(BaseEstimator):
             layers.append(_OUTPUTS[self.output_activation]())
         return nn.Sequential(*layers)
 
-    def discriminator(self, input_shape):
+    def discriminator(self, input_shape: Sequence[int]) -> nn.Module:
         """Network from images to (logits, features); see the module's description."""
         blocks, n_features = self._halving_blocks(
             input_shape, self.discriminator_normalization
@@ -251,7 +268,7 @@ class ConvNet(BaseEstimator):
             nn.Sequential(*blocks, nn.Flatten()), nn.Linear(n_features, 1)
         )
 
-    def initialize(self, network, generator):
+    def initialize(self, network: nn.Module, generator: torch.Generator) -> None:
         """Draw the weights of ``network`` from ``generator``."""
         # The small weights of DCGAN need a normalisation that brings back the scale.
         normalized = any("BatchNorm" in type(m).__name__ for m in network.modules())
@@ -312,7 +329,7 @@ def _geometry(size):
     )
 
 
-def _check_network(method, input_shape, latent_dim, network):
+def check_network(method, input_shape, latent_dim, network):
     """Call a network of a user on two rows, and refuse one of the wrong shape.
 
     Parameters

@@ -6,13 +6,17 @@ are always the positive class. The scorers are functions of ``(estimator, X, y)`
 the scores of scikit-learn's, PyOD's and this library's detectors point.
 """
 
+from __future__ import annotations
+
 import math
 from functools import partial
 from numbers import Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from sklearn.model_selection import (
+    BaseCrossValidator,
     GroupKFold,
     KFold,
     StratifiedGroupKFold,
@@ -21,6 +25,16 @@ from sklearn.model_selection import (
 from sklearn.utils import check_consistent_length, check_scalar
 
 from ._directions import anomaly_flags, anomaly_scores, check_anomaly_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import TypeAlias
+
+    from numpy.typing import ArrayLike, NDArray
+
+    _Flags: TypeAlias = NDArray[np.bool_]
+    _Rows: TypeAlias = NDArray[np.int64]
+    _Scores: TypeAlias = NDArray[np.float64]
 
 __all__ = [
     "InlierGroupKFold",
@@ -34,7 +48,33 @@ __all__ = [
 ]
 
 
-class InlierKFold(StratifiedKFold):
+class _InlierFolds(BaseCrossValidator):
+    """Takes the anomalies from the training sets of the class behind it."""
+
+    def __init__(
+        self,
+        n_splits: int = 5,
+        *,
+        shuffle: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        super().__init__(n_splits=n_splits, shuffle=shuffle, random_state=random_state)
+
+    def _divide(
+        self, X: Any, y: ArrayLike | None, groups: Any, unlabelled: Callable[..., Any]
+    ) -> Iterator[tuple[_Rows, _Rows]]:
+        if y is None:
+            folds = unlabelled(
+                self.n_splits, shuffle=self.shuffle, random_state=self.random_state
+            )
+            yield from folds.split(X, groups=groups)
+            return
+        anomalous = _labels_for_folds(X, y, self.n_splits)
+        for train, test in super().split(X, anomalous, groups):
+            yield train[~anomalous[train]], test
+
+
+class InlierKFold(_InlierFolds, StratifiedKFold):
     """Cross-validation that trains on normal rows and tests on all.
 
     The rows are divided into folds with the same share of anomalies, as
@@ -87,10 +127,9 @@ class InlierKFold(StratifiedKFold):
     [0 1 3] [4 5 6 7]
     """
 
-    def __init__(self, n_splits=5, *, shuffle=True, random_state=None):
-        super().__init__(n_splits=n_splits, shuffle=shuffle, random_state=random_state)
-
-    def split(self, X, y=None, groups=None):
+    def split(
+        self, X: Any, y: ArrayLike | None = None, groups: Any = None
+    ) -> Iterator[tuple[_Rows, _Rows]]:
         """Yield the rows of each training and test set.
 
         Parameters
@@ -116,18 +155,10 @@ class InlierKFold(StratifiedKFold):
             If the labels cannot be read, or there are fewer normal rows or fewer
             anomalies than folds.
         """
-        if y is None:
-            folds = KFold(
-                self.n_splits, shuffle=self.shuffle, random_state=self.random_state
-            )
-            yield from folds.split(X, groups=groups)
-            return
-        anomalous = _labels_for_folds(X, y, self.n_splits)
-        for train, test in super().split(X, anomalous, groups):
-            yield train[~anomalous[train]], test
+        yield from self._divide(X, y, groups, KFold)
 
 
-class InlierGroupKFold(StratifiedGroupKFold):
+class InlierGroupKFold(_InlierFolds, StratifiedGroupKFold):
     """Cross-validation by groups that trains on normal rows and tests on all.
 
     Like :class:`InlierKFold`, with all rows of a group in one fold: shots of one part,
@@ -165,10 +196,9 @@ class InlierGroupKFold(StratifiedGroupKFold):
     [0 1 3] [4 5 6 7]
     """
 
-    def __init__(self, n_splits=5, *, shuffle=True, random_state=None):
-        super().__init__(n_splits=n_splits, shuffle=shuffle, random_state=random_state)
-
-    def split(self, X, y=None, groups=None):
+    def split(
+        self, X: Any, y: ArrayLike | None = None, groups: Any = None
+    ) -> Iterator[tuple[_Rows, _Rows]]:
         """Yield the rows of each training and test set.
 
         Parameters
@@ -199,18 +229,10 @@ class InlierGroupKFold(StratifiedGroupKFold):
                 "InlierGroupKFold needs the groups of the rows. Pass groups=..., as to "
                 "cross_validate or to the fit of a search, or use InlierKFold."
             )
-        if y is None:
-            folds = GroupKFold(
-                self.n_splits, shuffle=self.shuffle, random_state=self.random_state
-            )
-            yield from folds.split(X, groups=groups)
-            return
-        anomalous = _labels_for_folds(X, y, self.n_splits)
-        for train, test in super().split(X, anomalous, groups):
-            yield train[~anomalous[train]], test
+        yield from self._divide(X, y, groups, GroupKFold)
 
 
-def _labels_for_folds(X, y, n_splits):
+def _labels_for_folds(X: Any, y: ArrayLike, n_splits: int) -> _Flags:
     """Read labels of which every fold can have some of both kinds."""
     anomalous = check_anomaly_labels(y)
     check_consistent_length(X, anomalous)
@@ -229,7 +251,7 @@ def _labels_for_folds(X, y, n_splits):
     return anomalous
 
 
-def anomaly_roc_auc(estimator, X, y):
+def anomaly_roc_auc(estimator: Any, X: Any, y: ArrayLike) -> float:
     """Area under the ROC curve, with anomalies as the positive class.
 
     Parameters
@@ -270,7 +292,7 @@ def anomaly_roc_auc(estimator, X, y):
     return float(roc_auc_score(*_labels_and_scores(estimator, X, y)))
 
 
-def anomaly_average_precision(estimator, X, y):
+def anomaly_average_precision(estimator: Any, X: Any, y: ArrayLike) -> float:
     """Average precision of the ranking, with anomalies as the positive class.
 
     Parameters
@@ -297,7 +319,7 @@ def anomaly_average_precision(estimator, X, y):
     return float(average_precision_score(*_labels_and_scores(estimator, X, y)))
 
 
-def anomaly_f1(estimator, X, y):
+def anomaly_f1(estimator: Any, X: Any, y: ArrayLike) -> float:
     """F1 of the anomalies that ``predict`` finds at the fitted threshold.
 
     Parameters
@@ -324,7 +346,9 @@ def anomaly_f1(estimator, X, y):
     return float(f1_score(anomalous, flags, zero_division=0.0))
 
 
-def recall_at_false_alarm_rate(rate):
+def recall_at_false_alarm_rate(
+    rate: float,
+) -> Callable[[Any, Any, ArrayLike], float]:
     """Make a scorer: the share of anomalies found when few normal rows are flagged.
 
     The threshold is the lowest that flags no more than ``rate`` of the normal rows
@@ -357,7 +381,7 @@ def recall_at_false_alarm_rate(rate):
     return partial(_recall_at, rate=rate)
 
 
-def _recall_at(estimator, X, y, *, rate):
+def _recall_at(estimator: Any, X: Any, y: ArrayLike, *, rate: float) -> float:
     anomalous, scores = _labels_and_scores(estimator, X, y)
     normal = np.sort(scores[~anomalous])[::-1]
     # The small number is for products such as 0.29 * 100 = 28.999999999999996.
@@ -365,7 +389,7 @@ def _recall_at(estimator, X, y, *, rate):
     return float(np.mean(scores[anomalous] > normal[n_allowed]))
 
 
-def pseudo_anomaly_roc_auc(estimator, X, y=None):
+def pseudo_anomaly_roc_auc(estimator: Any, X: Any, y: Any = None) -> float:
     """Area under the ROC curve against rows with swapped columns: needs no labels.
 
     A pseudo-anomaly is made from each row: a random share of its columns, from one to
@@ -429,7 +453,7 @@ def pseudo_anomaly_roc_auc(estimator, X, y=None):
     return float(roc_auc_score(made, np.concatenate(scores)))
 
 
-def _swap_columns(X, rng):
+def _swap_columns(X: Any, rng: np.random.Generator) -> Any:
     """Give each row the values of other rows in a random share of its columns."""
     shape = np.shape(X)
     n, width = len(X), math.prod(shape[1:])
@@ -453,14 +477,14 @@ def _swap_columns(X, rng):
     return pseudo
 
 
-def _labels_and_scores(estimator, X, y):
+def _labels_and_scores(estimator: Any, X: Any, y: ArrayLike) -> tuple[_Flags, _Scores]:
     """Return which rows are anomalies, and scores that are higher for worse rows."""
     anomalous = _labels_of_both_kinds(y)
     check_consistent_length(X, anomalous)
     return anomalous, _scores(estimator, X)
 
 
-def _labels_of_both_kinds(y):
+def _labels_of_both_kinds(y: ArrayLike) -> _Flags:
     anomalous = check_anomaly_labels(y)
     if anomalous.all() or not anomalous.any():
         kind = "anomalies" if anomalous.all() else "normal rows"
@@ -472,7 +496,7 @@ def _labels_of_both_kinds(y):
     return anomalous
 
 
-def _scores(estimator, X):
+def _scores(estimator: Any, X: Any) -> _Scores:
     """Score rows, higher for worse ones."""
     scores = anomaly_scores(estimator, X)
     if np.isnan(scores).any():

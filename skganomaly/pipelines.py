@@ -209,8 +209,8 @@ class ThroughPipeline:
         Returns
         -------
         DataFrame or ndarray of shape (n_samples, n_columns)
-            A data frame with the names of the columns and the index of ``X`` if that
-            is a pandas data frame, else an array. The columns add up to what the
+            If ``X`` is a :class:`~pandas.DataFrame`, one with the names of the columns
+            and the index of ``X``, else an array. The columns add up to what the
             detector's own ``explain`` adds up to. What several columns were mixed into,
             for instance by principal components, cannot be divided among them: a data
             frame has further columns for it, with the transformed names, after those

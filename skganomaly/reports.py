@@ -4,8 +4,11 @@
 in its ``problems``, each a :class:`Finding` with a name, what was seen and what to do.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass, fields
+from typing import Any
 
 __all__ = ["Finding", "TrainingReport"]
 
@@ -34,7 +37,7 @@ class Finding:
     seen: str
     remedy: str
 
-    def __str__(self):
+    def __str__(self) -> str:
         """Return the words of a warning."""
         return f"{self.seen} {self.remedy}"
 
@@ -128,11 +131,11 @@ class TrainingReport:
     memorised: float | None = None
     near_copies: float = 0.0
     dead_columns: int = 0
-    restarts: list[dict]
+    restarts: list[dict[str, Any]]
     problems: list[Finding]
     notes: list[Finding]
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         """Return one short line for each field, and the findings below."""
         width = max(len(f.name) for f in fields(self)) + 2
         lines = [f"{type(self).__name__}:"]
@@ -148,7 +151,7 @@ class TrainingReport:
         return "\n".join(lines)
 
 
-def _short(value):
+def _short(value: object) -> str:
     """A value in a few digits."""
     if value is None:
         return "not looked at"

@@ -5,14 +5,26 @@ is strictly above ``threshold_``, so a row that ties with the cut is not flagged
 and where all reference scores are equal nothing equal to them is flagged.
 """
 
+from __future__ import annotations
+
 import math
 from numbers import Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import boxcox
 from sklearn.base import BaseEstimator
 
 from ._compat import Interval, StrOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Literal, TypeAlias
+
+    from numpy.typing import ArrayLike, NDArray
+    from typing_extensions import Self
+
+    _Scores: TypeAlias = NDArray[np.float64]
 
 __all__ = [
     "CallableThreshold",
@@ -27,7 +39,7 @@ __all__ = [
 _MIN_EXCEEDANCES = 10
 
 
-def _check_scores(scores, name="scores"):
+def _check_scores(scores: ArrayLike, name: str = "scores") -> _Scores:
     """Return `scores` as a finite 1-D float64 array, or say what is wrong with it."""
     scores = np.asarray(scores)
     if scores.ndim != 1 or scores.size == 0:
@@ -51,7 +63,7 @@ def _check_scores(scores, name="scores"):
     return scores
 
 
-def _check_cut(value, source):
+def _check_cut(value: object, source: str) -> float:
     """Return `value` as a float; refuse bools, non-numbers, NaN and infinities."""
     # bool is a subclass of int, but threshold=True is a slip and not the cut 1.0.
     if isinstance(value, bool) or not isinstance(value, Real):
@@ -66,14 +78,14 @@ def _check_cut(value, source):
     )
 
 
-def _snap(value):
+def _snap(value: float) -> float:
     """Round `value` to the nearest integer if only floating error keeps it away."""
     # 100 * 0.29 is 28.999999999999996; taken literally, the next score would be used.
     nearest = round(value)
     return nearest if abs(value - nearest) <= 1e-12 * max(1.0, nearest) else value
 
 
-def _score_at_depth(scores, depth):
+def _score_at_depth(scores: _Scores, depth: float) -> float:
     """Return the `depth`-th largest score (from 1), interpolating between two."""
     descending = np.sort(scores)[::-1]
     depth = min(max(_snap(depth), 1), descending.size)
@@ -89,7 +101,9 @@ def _score_at_depth(scores, depth):
 class _ThresholdRule(BaseEstimator):
     """Checks shared by all rules; a rule supplies `_cut(scores)` alone."""
 
-    def fit(self, scores):
+    _parameter_constraints: dict[str, list[Any]] = {}
+
+    def fit(self, scores: ArrayLike) -> Self:
         """Find the cut.
 
         Parameters
@@ -170,11 +184,13 @@ class QuantileThreshold(_ThresholdRule):
         "method": [StrOptions({"weibull", "linear"})],
     }
 
-    def __init__(self, *, rate=0.05, method="weibull"):
+    def __init__(
+        self, *, rate: float = 0.05, method: Literal["weibull", "linear"] = "weibull"
+    ) -> None:
         self.rate = rate
         self.method = method
 
-    def _cut(self, scores):
+    def _cut(self, scores: _Scores) -> float:
         if self.method == "weibull":
             return _score_at_depth(scores, (scores.size + 1) * self.rate)
         return _score_at_depth(scores, 1 + (scores.size - 1) * self.rate)
@@ -209,9 +225,7 @@ class MaxThreshold(_ThresholdRule):
     2.0
     """
 
-    _parameter_constraints = {}
-
-    def _cut(self, scores):
+    def _cut(self, scores: _Scores) -> float:
         return scores.max()
 
 
@@ -291,11 +305,11 @@ class TailThreshold(_ThresholdRule):
         "tail_fraction": [Interval(Real, 0, 0.5, closed="right")],
     }
 
-    def __init__(self, *, rate=0.01, tail_fraction=0.1):
+    def __init__(self, *, rate: float = 0.01, tail_fraction: float = 0.1) -> None:
         self.rate = rate
         self.tail_fraction = tail_fraction
 
-    def _cut(self, scores):
+    def _cut(self, scores: _Scores) -> float:
         if self.rate >= self.tail_fraction:
             raise ValueError(
                 f"TailThreshold needs rate < tail_fraction; got rate={self.rate} and "
@@ -325,7 +339,7 @@ class TailThreshold(_ThresholdRule):
         return location + excess
 
 
-def _fit_generalised_pareto(excesses):
+def _fit_generalised_pareto(excesses: _Scores) -> tuple[float, float]:
     """Return shape and scale by the method of Zhang and Stephens (2009).
 
     The profile likelihood of ``theta = -shape / scale`` is averaged over a grid that
@@ -395,10 +409,10 @@ class ConformalThreshold(_ThresholdRule):
 
     _parameter_constraints = {"rate": [Interval(Real, 0, 1, closed="neither")]}
 
-    def __init__(self, *, rate=0.05):
+    def __init__(self, *, rate: float = 0.05) -> None:
         self.rate = rate
 
-    def _cut(self, scores):
+    def _cut(self, scores: _Scores) -> float:
         n = scores.size
         # n + 1 - ceil((n + 1) * (1 - rate)), without the rounding error of 1 - rate.
         depth = math.floor(_snap((n + 1) * self.rate))
@@ -437,10 +451,10 @@ class FixedThreshold(_ThresholdRule):
 
     _parameter_constraints = {"value": [Interval(Real, None, None, closed="neither")]}
 
-    def __init__(self, *, value):
+    def __init__(self, *, value: float) -> None:
         self.value = value
 
-    def _cut(self, scores):
+    def _cut(self, scores: _Scores) -> float:
         return _check_cut(self.value, "value")
 
 
@@ -471,10 +485,10 @@ class CallableThreshold(_ThresholdRule):
 
     _parameter_constraints = {"function": [callable]}
 
-    def __init__(self, *, function):
+    def __init__(self, *, function: Callable[[_Scores], float]) -> None:
         self.function = function
 
-    def _cut(self, scores):
+    def _cut(self, scores: _Scores) -> float:
         # A copy, so that a function sorting in place leaves the caller's scores alone.
         name = getattr(self.function, "__name__", repr(self.function))
         return _check_cut(
@@ -482,7 +496,7 @@ class CallableThreshold(_ThresholdRule):
         )
 
 
-def p_values(reference_scores_sorted, scores):
+def p_values(reference_scores_sorted: ArrayLike, scores: ArrayLike) -> _Scores:
     """Return conformal p-values of anomaly scores.
 
     The share of n + 1 rows, the references and the row itself, that score at least as

@@ -1,8 +1,10 @@
-"""What a type checker knows of the library; never run, only read by mypy --strict.
+"""What a type checker knows of the library; never run, only read by mypy.
 
 A comment ``type: ignore`` that is not needed is an error too, so each of them says that
 the mistake in its line is found.
 """
+
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,12 +13,17 @@ from typing_extensions import assert_type
 
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector, from_pyod
 from skganomaly.architectures import MLP, ConvNet
-from skganomaly.datasets import load_bundled, make_anomalies
+from skganomaly.benchmark import Detector, KNNDistance, compare, format_summary
+from skganomaly.datasets import AnomalyDataset, load_bundled, make_anomalies
 from skganomaly.interop import SklearnDetector
-from skganomaly.model_selection import anomaly_roc_auc, recall_at_false_alarm_rate
+from skganomaly.model_selection import (
+    InlierKFold,
+    anomaly_roc_auc,
+    recall_at_false_alarm_rate,
+)
 from skganomaly.pipelines import ThroughPipeline, through
 from skganomaly.plotting import ScoreDistributionDisplay
-from skganomaly.thresholds import QuantileThreshold
+from skganomaly.thresholds import QuantileThreshold, TailThreshold
 from skganomaly.timeseries import (
     AdaptiveThreshold,
     TimeSeriesDetector,
@@ -36,8 +43,14 @@ def right() -> None:
     assert_type(detector.set_threshold(lambda scores: scores.max()), GANomalyDetector)
     assert_type(detector.set_threshold(QuantileThreshold()), GANomalyDetector)
     assert_type(AnoGANDetector.from_paper("anogan", latent_dim=8), AnoGANDetector)
+    assert_type(detector.training_report_.problems[0].remedy, str)
+    assert_type(TailThreshold(rate=1e-3).fit([0.0, 1.0]).scale_, float)
     assert_type(load_bundled()["wine"].n_anomalies, int | None)
+    assert_type(AnomalyDataset("two", [[0.0], [1.0]], [1, -1]).target, NDArray[Any])
     assert_type(from_pyod(object()).fit(X), SklearnDetector)
+    assert_type(KNNDistance(3).fit(X).score_samples(X), Floats)
+    results = compare({"ours": detector}, load_bundled(), protocol="contaminated")
+    assert_type(format_summary(results), str)
     assert_type(anomaly_roc_auc(detector, X, y), float)
     assert_type(recall_at_false_alarm_rate(0.05)(detector, X, y), float)
     monitor = TimeSeriesDetector(detector, window_length=10).fit(X)
@@ -60,8 +73,11 @@ def wrong() -> None:
     GANomalyDetector(score_type="published")  # type: ignore[arg-type]
     GANomalyDetector(latent_dims=3)  # type: ignore[call-arg]
     GANomalyDetector(threshold="conform")  # type: ignore[arg-type]
+    Detector(KNNDistance(), higher_is="up")  # type: ignore[arg-type]
     ConvNet(normalization="layer")  # type: ignore[arg-type]
     TimeSeriesDetector(GANomalyDetector())  # type: ignore[call-arg]
     TimeSeriesDetector(None, window_length=3).set_threshold("most")  # type: ignore[arg-type]
     ScoreDistributionDisplay.from_estimator(None, [[0.0]], yscale="log")  # type: ignore[call-arg]
     make_anomalies(kind="globl")  # type: ignore[arg-type]
+    QuantileThreshold(method="median")  # type: ignore[arg-type]
+    InlierKFold(5, False)  # type: ignore[call-arg]

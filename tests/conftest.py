@@ -9,6 +9,7 @@ import torch
 
 from skganomaly import AnoGANDetector, GANomalyDetector
 from skganomaly.architectures import MLP, ConvNet
+from skganomaly.datasets import AnomalyDataset, make_anomalies
 
 
 def pytest_collection_modifyitems(items):
@@ -146,3 +147,30 @@ def images():
     images = rng.uniform(0, 20, size=(60, 2, 6, 9))
     images[:, :, 2:4] += 200
     return _read_only(images)
+
+
+@pytest.fixture(scope="session")
+def labelled():
+    """Rows, and which of them are anomalies, far out; a few values are missing."""
+    rng = np.random.default_rng(0)
+    normal = rng.normal(size=(180, 1)) + 0.3 * rng.normal(size=(180, 4))
+    X = np.vstack([normal, rng.uniform(-9, 9, size=(20, 4))])
+    X[rng.uniform(size=X.shape) < 0.02] = np.nan
+    order = rng.permutation(200)
+    return _read_only(X[order]), _read_only(order >= 180)
+
+
+@pytest.fixture
+def dataset():
+    """Return a data set called "small": 200 rows of 4 columns with 20 anomalies."""
+    return AnomalyDataset(
+        "small", *make_anomalies(200, 4, kind="local", random_state=0)
+    )
+
+
+@pytest.fixture
+def classes():
+    """Return a data set of three classes of 40, 30 and 20 rows."""
+    target = np.repeat([0, 1, 2], [40, 30, 20])
+    X = np.random.default_rng(0).standard_normal((90, 4)) + target[:, np.newaxis]
+    return AnomalyDataset("classes", X, target, classes=(0, 1, 2))

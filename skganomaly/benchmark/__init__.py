@@ -1,17 +1,13 @@
 """Compare anomaly detectors: ours, scikit-learn's, PyOD's and your own.
 
-``python -m skganomaly.benchmark --help`` describes the command; :func:`compare` is the
-same from Python. Both need the extra ``benchmark`` (pandas and matplotlib).
+``python -m skganomaly.benchmark --help`` describes the commands; :func:`compare` is
+``compare`` from Python. Both need the extra ``benchmark`` (pandas and matplotlib).
 """
 
+from ._baselines import KNNDistance, get_detectors
 from ._compare import compare
-from ._detectors import Detector, KNNDistance, get_detectors
-from ._report import (
-    format_datasets,
-    format_summary,
-    plot_results,
-    summarize,
-)
+from ._detector import Detector
+from ._report import format_datasets, format_summary, plot_results, summarize
 
 __all__ = [
     "Detector",

@@ -1,19 +1,23 @@
-"""The command ``python -m skganomaly.benchmark``."""
+"""The command ``python -m skganomaly.benchmark`` and its sub-commands."""
+
+from __future__ import annotations
 
 import argparse
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import joblib
 
 from ..datasets import AnomalyDataset, LazyDatasets, load_benchmark_data, load_bundled
+from ._baselines import get_detectors
 from ._compare import (
     COLUMNS,
     iterate_comparison,
     limit_threads,
     warn_of_failures,
 )
-from ._detectors import get_detectors
 from ._optional import import_optional
 from ._protocols import PROTOCOLS
 from ._report import (
@@ -24,6 +28,7 @@ from ._report import (
     summarize,
 )
 
+_PROGRAM = "python -m skganomaly.benchmark"
 # The quick suite must end within four minutes on two cores; networks on images cost
 # most, hence one set of images.
 _QUICK_DATASETS = (
@@ -39,42 +44,222 @@ _QUICK_SEEDS = 2
 _FULL_SEEDS = 3
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark command.
 
     Parameters
     ----------
     argv : sequence of str or None, default=None
-        The arguments; by default those of the command line.
+        The arguments; by default those of the command line. Without the name of a
+        sub-command in front they are those of ``compare``.
 
     Returns
     -------
     code : int
         0 if all runs succeeded, 1 if some failed or the command was interrupted.
     """
-    parser = _parser()
-    options = parser.parse_args(argv)
-    if options.overhead:
-        return _report_overhead()
-    if options.search_cost:
-        return _report_search_cost()
-    if options.localise:
-        return _report_localisation(parser, options)
-    if options.metrics:
-        return _report_metrics(parser, options)
-    if options.criterion and options.protocol != "one-class":
-        parser.error("--criterion knows the one-class protocol only.")
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or (
+        arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")
+    ):
+        arguments.insert(0, "compare")
+    options = _parser().parse_args(arguments)
+    return options.run(options)
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog=_PROGRAM,
+        description="Compare anomaly detectors, and measure what ours cost and find. "
+        "Nothing is downloaded.",
+        epilog=f"Without a command, compare runs. {_PROGRAM} COMMAND --help explains "
+        "the options of a command.",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(run, name, summary, description, example):
+        command = commands.add_parser(
+            name,
+            help=summary,
+            usage=f"{_PROGRAM} {name} [options]",
+            description=description,
+            epilog=f"example:\n  {_PROGRAM} {name} {example}",
+            formatter_class=_ExampleFormatter,
+        )
+        command.set_defaults(run=run, parser=command)
+        return command
+
+    _add_compare_options(
+        command(
+            _run_compare,
+            "compare",
+            "compare detectors on data sets",
+            "Compare anomaly detectors and print ROC AUC, average precision, F1 and "
+            "false alarms at the default threshold, CPU seconds, mean ranks and the "
+            "spread over seeds. Writes results.csv, summary.csv and results.png.",
+            "--data FOLDER --detectors GANomaly kNN IForest",
+        )
+    )
+    speed = command(
+        _run_speed,
+        "speed",
+        "compare the training with a bare torch loop",
+        "Compare the training of GANomalyDetector with the same steps in a bare torch "
+        "loop, on Gaussian rows, in CPU time of one thread.",
+        "--rows 2000 --columns 100",
+    )
+    _add_number(speed, "--rows", "number of training rows", 10_000)
+    _add_number(speed, "--columns", "number of columns", 30)
+    _add_number(speed, "--steps", "optimiser steps of a training", 300)
+    _add_number(speed, "--repeats", "pairs of trainings; the medians count", 7)
+    localise = command(
+        _run_localise,
+        "localise",
+        "look for defects in images",
+        "Train on the images of one class at a time, and print the pixel ROC AUC of "
+        "anomaly maps on generated defects: patches, erasures and strokes.",
+        "--data mnist.npz --classes 0 2 --seeds 2",
+    )
+    localise.add_argument(
+        "--data",
+        metavar="PATH",
+        help="a mnist.npz, or a folder with one (default: the bundled digits)",
+    )
+    _add_classes(localise)
+    _add_number(localise, "--seeds", "number of seeds, from 0 on", _FULL_SEEDS)
+    _add_number(localise, "--max-train", "maximum number of training images", 10_000)
+    _add_threads(localise)
+    series = command(
+        _run_series,
+        "series",
+        "find anomalies in generated metrics over time",
+        "Measure what detectors of windows find in generated metrics over time, for "
+        "which windows and aggregations, and whether thresholds keep what they "
+        "promise. Three seeds take an hour.",
+        "--seeds 1",
+    )
+    _add_number(series, "--seeds", "number of seeds, from 0 on", _FULL_SEEDS)
+    _add_threads(series)
+    return parser
+
+
+class _ExampleFormatter(argparse.HelpFormatter):
+    """Wraps everything but the example, which is to be copied."""
+
+    def _fill_text(self, text, width, indent):
+        if text.startswith("example:"):
+            return text
+        return super()._fill_text(text, width, indent)
+
+
+def _add_compare_options(parser):
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--suite",
+        choices=("quick", "full"),
+        help=(
+            "quick: six bundled and generated data sets (wine and iris for "
+            f"leave-one-class-out), {_QUICK_SEEDS} seeds, two to four minutes; full: "
+            f"all of them, {_FULL_SEEDS} seeds (default: quick)"
+        ),
+    )
+    source.add_argument(
+        "--data",
+        metavar="PATH",
+        help=(
+            "use local data in place of the bundled: a folder of ADBench .npz files, "
+            "or with a subfolder adbench, or with a mnist.npz, or one such file"
+        ),
+    )
+    parser.add_argument(
+        "--protocol",
+        choices=PROTOCOLS,
+        default="one-class",
+        help=(
+            "one-class: train on half of the normal rows; leave-one-class-out: each "
+            "class in turn is the anomaly; contaminated: train on half of all rows, "
+            "anomalies included (default: %(default)s)"
+        ),
+    )
+    parser.add_argument(
+        "--seeds",
+        type=_positive,
+        metavar="N",
+        help=f"number of seeds, from 0 on (default: the suite's; {_FULL_SEEDS} with "
+        "--data)",
+    )
+    parser.add_argument(
+        "--detectors",
+        nargs="+",
+        metavar="NAME",
+        help="only these detectors, e.g. GANomaly kNN IForest (an unknown name lists "
+        "all)",
+    )
+    parser.add_argument(
+        "--datasets",
+        nargs="+",
+        metavar="NAME",
+        help="only these data sets (an unknown name lists all)",
+    )
+    _add_classes(parser)
+    for name, rows in (("--max-train", "training"), ("--max-test", "test")):
+        _add_number(parser, name, f"maximum number of {rows} rows", 10_000)
+    parser.add_argument(
+        "--output",
+        default="benchmark_results",
+        metavar="FOLDER",
+        help="where tables and picture go (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=min(2, joblib.cpu_count()),
+        metavar="N",
+        help="processes, -1 for one on each core (default: %(default)s)",
+    )
+    _add_threads(parser)
+
+
+def _add_number(parser, name, words, default):
+    parser.add_argument(
+        name,
+        type=_positive,
+        default=default,
+        metavar="N",
+        help=f"{words} (default: %(default)s)",
+    )
+
+
+def _add_threads(parser):
+    _add_number(parser, "--threads", "number of threads of a process", 1)
+
+
+def _add_classes(parser):
+    parser.add_argument(
+        "--classes",
+        nargs="+",
+        type=int,
+        metavar="C",
+        help="classes of the images that take a turn (default: all)",
+    )
+
+
+def _positive(text):
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
+
+
+def _run_compare(options):
+    quick = not options.data and options.suite != "full"
     try:
         pandas = import_optional("pandas")
         import_optional("matplotlib")
-        datasets = _select_datasets(options)
-        # Criteria are measured on detectors of their own.
-        detectors = {} if options.criterion else get_detectors(options.detectors)
+        datasets = _select_datasets(options, quick)
+        detectors = get_detectors(options.detectors)
     except (ImportError, OSError, ValueError) as error:
-        parser.error(str(error))
-    if options.criterion:
-        return _report_criterion(datasets, options)
-    quick = options.suite == "quick"
+        options.parser.error(str(error))
     n_seeds = options.seeds or (_QUICK_SEEDS if quick else _FULL_SEEDS)
     show(
         f"{len(detectors)} detectors, {len(datasets)} data sets, {n_seeds} seeds, "
@@ -108,287 +293,18 @@ def main(argv=None):
     return int(interrupted or (results["error"] != "").any())
 
 
-def _parser():
-    parser = argparse.ArgumentParser(
-        prog="python -m skganomaly.benchmark",
-        description=(
-            "Compare anomaly detectors and print ROC AUC, average precision, F1 and "
-            "false alarms at the default threshold, CPU seconds, mean ranks and the "
-            "spread over seeds. Writes results.csv, summary.csv and results.png. "
-            "Nothing is downloaded."
-        ),
-    )
-    parser.add_argument(
-        "--suite",
-        choices=("quick", "full"),
-        default=None,
-        help=(
-            "quick: six bundled and generated data sets (wine and iris for "
-            f"leave-one-class-out), {_QUICK_SEEDS} seeds, two to four minutes; full: "
-            f"all of them, {_FULL_SEEDS} seeds (default: quick, with --data full)"
-        ),
-    )
-    parser.add_argument(
-        "--data",
-        metavar="PATH",
-        help=(
-            "use local data in place of the bundled: a folder of ADBench .npz files, "
-            "or with a subfolder adbench, or with a mnist.npz, or one such file"
-        ),
-    )
-    parser.add_argument(
-        "--protocol",
-        choices=PROTOCOLS,
-        default="one-class",
-        help=(
-            "one-class: train on half of the normal rows; leave-one-class-out: each "
-            "class in turn is the anomaly; contaminated: train on half of all rows, "
-            "anomalies included (default: %(default)s)"
-        ),
-    )
-    parser.add_argument(
-        "--seeds", type=_positive, metavar="N", help="number of seeds, from 0 on"
-    )
-    parser.add_argument(
-        "--detectors",
-        nargs="+",
-        metavar="NAME",
-        help="only these detectors, e.g. GANomaly kNN IForest (an unknown name lists "
-        "all)",
-    )
-    parser.add_argument(
-        "--datasets",
-        nargs="+",
-        metavar="NAME",
-        help="only these data sets (an unknown name lists all)",
-    )
-    parser.add_argument(
-        "--classes",
-        nargs="+",
-        type=int,
-        metavar="C",
-        help="classes of MNIST that take a turn (default: all)",
-    )
-    for part in ("train", "test"):
-        parser.add_argument(
-            f"--max-{part}",
-            type=_positive,
-            default=10_000,
-            metavar="N",
-            help=f"most {part} rows, drawn by the seed (default: %(default)s)",
-        )
-    parser.add_argument(
-        "--output",
-        default="benchmark_results",
-        metavar="FOLDER",
-        help="where tables and picture go (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--jobs",
-        type=int,
-        default=min(2, joblib.cpu_count()),
-        metavar="N",
-        help="processes, -1 for one on each core (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--threads",
-        type=_positive,
-        default=1,
-        metavar="N",
-        help="threads inside each process (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--overhead",
-        action="store_true",
-        help="instead, compare the training of GANomalyDetector with the same steps "
-        "in a bare torch loop, in CPU time",
-    )
-    parser.add_argument(
-        "--search-cost",
-        action="store_true",
-        help="instead, time the latent search of AnoGANDetector in a batch, row by "
-        "row, and beside its encoder and PyOD's loop",
-    )
-    parser.add_argument(
-        "--localise",
-        action="store_true",
-        help="instead, train on one class of the images of --data (or of the bundled "
-        "digits) at a time, and report the pixel ROC AUC of anomaly maps on generated "
-        "defects",
-    )
-    parser.add_argument(
-        "--metrics",
-        action="store_true",
-        help="instead, measure what detectors of windows find in generated metrics, "
-        "and whether thresholds keep what they promise; half an hour",
-    )
-    parser.add_argument(
-        "--criterion",
-        action="store_true",
-        help="instead, measure how well criteria without labels, and with few, rank "
-        "settings of the detectors; tables only, at most 1000 training rows, one seed "
-        "unless --seeds says more; writes criterion.csv",
-    )
-    return parser
-
-
-def _report_overhead():
-    # The estimators import torch, which the baselines do without.
-    from ._overhead import measure_overhead
-
-    with limit_threads(1):
-        figures = measure_overhead()
-    show(
-        f"CPU milliseconds per training step: {figures['estimator_ms']:.2f} in the "
-        f"estimator, {figures['loop_ms']:.2f} in a bare loop; median ratio "
-        f"{figures['ratio']:.2f}"
-    )
-    return 0
-
-
-def _report_search_cost():
-    from ._search_cost import measure_search_cost
-
-    with limit_threads(1):
-        figures = measure_search_cost()
-    for data, entries in figures.items():
-        show(f"{data}:")
-        for name, value in entries.items():
-            show(f"  {name:20} {value:10.1f}")
-    return 0
-
-
-def _report_localisation(parser, options):
-    from ._localise import DEFECTS, measure_localisation
-
-    try:
-        pandas = import_optional("pandas")
-        if options.data:
-            datasets = load_benchmark_data(options.data, classes=options.classes)
-            images = [
-                data
-                for _, data in _readable(datasets)
-                if data.classes and data.input_shape
-            ]
-            if len(images) != 1:
-                raise ValueError(
-                    f"--localise needs one set of images, and {options.data} has "
-                    f"{len(images)} that can be read."
-                )
-            dataset = images[0]
-        else:
-            dataset = load_bundled()["digits"]
-            if options.classes:
-                dataset = AnomalyDataset(
-                    dataset.name,
-                    dataset.X,
-                    dataset.target,
-                    classes=options.classes,
-                    input_shape=dataset.input_shape,
-                )
-    except (ImportError, OSError, ValueError) as error:
-        parser.error(str(error))
-    seeds = range(options.seeds or _FULL_SEEDS)
-    with limit_threads(options.threads):
-        rows = pandas.DataFrame(
-            measure_localisation(dataset, seeds, max_train=options.max_train)
-        )
-    medians = rows.groupby(["class", "method"], sort=False)[
-        [*DEFECTS, "fit_s"]
-    ].median()
-    show(f"{dataset.name}: pixel ROC AUC, median of {len(seeds)} seeds")
-    show(medians.to_string(float_format="{:.3f}".format))
-    return 0
-
-
-def _report_metrics(parser, options):
-    from ._metrics import (
-        measure_aggregation,
-        measure_detection,
-        measure_drift,
-        measure_promise,
-        measure_windows,
-    )
-
-    try:
-        pandas = import_optional("pandas")
-    except ImportError as error:
-        parser.error(str(error))
-    seeds = range(options.seeds or _FULL_SEEDS)
-
-    def report(title, rows, by):
-        grouped = pandas.DataFrame(rows).drop(columns="seed").groupby(by, sort=False)
-        show(f"{title}; median of {len(seeds)} seeds")
-        show(grouped.median().to_string(float_format="{:.3f}".format) + "\n")
-
-    with limit_threads(options.threads):
-        for n_metrics in (1, 3):
-            rows = measure_detection(seeds, n_metrics=n_metrics)
-            report(f"Metrics: {n_metrics}", rows, "detector")
-        rows = measure_windows(seeds)
-        report("1 metric", rows, ["detector", "window_length", "aggregation"])
-        rows = measure_aggregation(seeds)
-        report("1 metric", rows, ["detector", "series", "aggregation"])
-        # The share varies from series to series, and more so than the others.
-        many = range(10 * len(seeds))
-        for title, figures in (
-            ("Normal steps", pandas.DataFrame(measure_promise(many))),
-            ("Steps of drifting series", pandas.DataFrame(measure_drift(many))),
-        ):
-            shares = figures.groupby(["threshold", "detector"], sort=False)["flagged"]
-            table = shares.agg(["mean", "min", "max"])
-            show(f"{title} flagged where 5 % is promised, {len(many)} seeds")
-            show(table.to_string(float_format="{:.3f}".format) + "\n")
-    return 0
-
-
-def _report_criterion(datasets, options):
-    # The estimators import torch, which the baselines do without.
-    from ._criterion import format_criteria, measure_criteria, summarize_criteria
-
-    tables = [name for name, data in _readable(datasets) if data.input_shape is None]
-    if not tables:
-        show("There is no table to measure criteria on.")
-        return 1
-    start = time.perf_counter()
-    with limit_threads(options.threads):
-        figures = measure_criteria(
-            datasets.select(tables), range(options.seeds or 1), verbose=1
-        )
-    output = Path(options.output)
-    output.mkdir(parents=True, exist_ok=True)
-    figures.to_csv(output / "criterion.csv", index=False)
-    show(format_criteria(summarize_criteria(figures)))
-    show(f"\n{time.perf_counter() - start:.0f} s; figures in {output}")
-    return 0
-
-
-def _readable(datasets):
-    """Yield name and data of each data set, and say which cannot be read."""
-    for name in datasets:
-        try:
-            yield name, datasets[name]
-        except (ValueError, OSError) as error:
-            show(f"Left out: {error}")
-
-
-def _positive(text):
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
-
-
-def _select_datasets(options):
-    """Open the data sets the options ask for; set the default suite."""
-    if options.suite is None:
-        options.suite = "full" if options.data else "quick"
+def _select_datasets(options, quick):
+    """Open the data sets the options ask for."""
     by_class = options.protocol == "leave-one-class-out"
     if options.data:
         datasets = load_benchmark_data(options.data, classes=options.classes)
     else:
         datasets = load_bundled()
+    if options.classes and "mnist-digits" not in datasets:
+        raise ValueError("--classes needs a mnist.npz in --data.")
     if options.datasets:
+        if options.suite:
+            raise ValueError("--suite chooses data sets, and so does --datasets.")
         unknown = [name for name in options.datasets if name not in datasets]
         if unknown:
             raise ValueError(
@@ -396,7 +312,7 @@ def _select_datasets(options):
             )
         # An unfit choice made by name fails in a visible row, and is not left out.
         return datasets.select(options.datasets)
-    if options.suite == "quick" and not options.data:
+    if quick:
         return datasets.select(_QUICK_CLASS_DATASETS if by_class else _QUICK_DATASETS)
     return _with_classes(datasets) if by_class else datasets
 
@@ -443,3 +359,115 @@ def _report(results, output, seconds):
                 f"{row['error']}"
             )
     show(f"\n{seconds:.0f} s; figures and picture in {output}")
+
+
+# The modules below import torch, which the baselines do without.
+
+
+def _run_speed(options):
+    from ._speed import measure_speed
+
+    with limit_threads(1):
+        figures = measure_speed(
+            options.rows,
+            options.columns,
+            n_steps=options.steps,
+            n_repeats=options.repeats,
+        )
+    show(
+        f"CPU milliseconds per training step: {figures['estimator_ms']:.2f} in the "
+        f"estimator, {figures['loop_ms']:.2f} in a bare loop; median ratio "
+        f"{figures['ratio']:.2f}"
+    )
+    return 0
+
+
+def _run_localise(options):
+    from ._localise import DEFECTS, measure_localisation
+
+    try:
+        pandas = import_optional("pandas")
+        dataset = _images(options)
+    except (ImportError, OSError, ValueError) as error:
+        options.parser.error(str(error))
+    seeds = range(options.seeds)
+    with limit_threads(options.threads):
+        rows = pandas.DataFrame(
+            measure_localisation(dataset, seeds, max_train=options.max_train)
+        )
+    medians = rows.groupby(["class", "method"], sort=False)[
+        [*DEFECTS, "fit_s"]
+    ].median()
+    show(f"{dataset.name}: pixel ROC AUC, median of {len(seeds)} seeds")
+    show(medians.to_string(float_format="{:.3f}".format))
+    return 0
+
+
+def _images(options):
+    """Open the one set of images there is."""
+    if not options.data:
+        digits = load_bundled()["digits"]
+        return AnomalyDataset(
+            digits.name,
+            digits.X,
+            digits.target,
+            classes=options.classes or digits.classes,
+            input_shape=digits.input_shape,
+        )
+    images, datasets = [], load_benchmark_data(options.data, classes=options.classes)
+    for name in datasets:
+        try:
+            data = datasets[name]
+        except (ValueError, OSError) as error:
+            show(f"Left out: {error}")
+        else:
+            images += [data] if data.classes and data.input_shape else []
+    if len(images) != 1:
+        raise ValueError(
+            f"localise needs one set of images, and {options.data} has {len(images)} "
+            "that can be read."
+        )
+    return images[0]
+
+
+def _run_series(options):
+    from ._series import (
+        measure_aggregation,
+        measure_detection,
+        measure_drift,
+        measure_promise,
+        measure_windows,
+    )
+
+    try:
+        pandas = import_optional("pandas")
+    except ImportError as error:
+        options.parser.error(str(error))
+    seeds = range(options.seeds)
+
+    def report(title, rows, by):
+        grouped = pandas.DataFrame(rows).drop(columns="seed").groupby(by, sort=False)
+        show(f"{title}; median of {len(seeds)} seeds")
+        show(grouped.median().to_string(float_format="{:.3f}".format) + "\n")
+
+    with limit_threads(options.threads):
+        for n_metrics in (1, 3):
+            rows = measure_detection(seeds, n_metrics=n_metrics)
+            report(f"Metrics: {n_metrics}", rows, "detector")
+        rows = measure_windows(seeds)
+        report("1 metric", rows, ["detector", "window_length", "aggregation"])
+        rows = measure_aggregation(seeds)
+        report("1 metric", rows, ["detector", "series", "aggregation"])
+        # The share varies from series to series, and more so than the others.
+        many = range(10 * len(seeds))
+        for title, rows in (
+            ("Normal steps", measure_promise(many)),
+            ("Steps of drifting series", measure_drift(many)),
+        ):
+            grouped = pandas.DataFrame(rows).groupby(
+                ["threshold", "detector"], sort=False
+            )
+            table = grouped["flagged"].agg(["mean", "min", "max"])
+            show(f"{title} flagged where 5 % is promised, {len(many)} seeds")
+            show(table.to_string(float_format="{:.3f}".format) + "\n")
+    return 0

@@ -1,9 +1,13 @@
 """Run detectors on data sets and collect one row of figures for each run."""
 
+from __future__ import annotations
+
 import contextlib
 import sys
 import time
 import warnings
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 import joblib
 import numpy as np
@@ -13,9 +17,13 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from ..datasets import AnomalyDataset, LazyDatasets
-from ._detectors import Detector
+from ._detector import Detector
 from ._optional import import_optional
 from ._protocols import PROTOCOLS, iterate_splits
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from pandas import DataFrame
 
 COLUMNS = (
     "detector",
@@ -40,17 +48,21 @@ COLUMNS = (
 
 
 def compare(
-    detectors,
-    datasets,
-    seeds=(0, 1, 2),
+    detectors: Mapping[str, Any],
+    datasets: (
+        Mapping[str, AnomalyDataset | tuple[Any, ArrayLike]]
+        | Iterable[AnomalyDataset]
+        | AnomalyDataset
+    ),
+    seeds: Iterable[int] = (0, 1, 2),
     *,
-    protocol="one-class",
-    max_train=10_000,
-    max_test=10_000,
-    n_jobs=1,
-    n_threads=1,
-    verbose=0,
-):
+    protocol: Literal["one-class", "leave-one-class-out", "contaminated"] = "one-class",
+    max_train: int = 10_000,
+    max_test: int = 10_000,
+    n_jobs: int = 1,
+    n_threads: int = 1,
+    verbose: int = 0,
+) -> DataFrame:
     """Fit every detector on every data set with every seed.
 
     Parameters
@@ -59,7 +71,7 @@ def compare(
         Unfitted detectors of scikit-learn's or PyOD's convention, or pipelines that end
         in one. Where the direction of the scores cannot be known from the class, wrap
         the estimator in :class:`Detector`. Scaling is the detector's own business.
-    datasets : dict, LazyDatasets or iterable of AnomalyDataset
+    datasets : dict, LazyDatasets, AnomalyDataset or iterable of AnomalyDataset
         The data: :class:`~skganomaly.datasets.AnomalyDataset` objects; in a dict also
         pairs ``(X, y)`` with y 1 for normal and -1 for anomalous rows. X may be a
         pandas data frame with text, dates and missing values: its rows are divided
@@ -77,10 +89,10 @@ def compare(
           on the other half. In data with classes each class in turn is the anomaly.
 
     max_train : int, default=10000
-        Most training rows, at least 2; what is beyond is left out at random.
+        Maximum number of training rows, at least 2; which ones are left out is random.
     max_test : int, default=10000
-        Most test rows, at least 2; what is beyond is left out at random, except that
-        one normal and one anomalous row stay.
+        Maximum number of test rows, at least 2; which ones are left out is random,
+        except that one normal and one anomalous row stay.
     n_jobs : int, default=1
         Number of processes; -1 for all cores.
     n_threads : int, default=1
@@ -159,7 +171,7 @@ def iterate_comparison(
     verbose,
 ):
     """Check the arguments of :func:`compare`, then yield its rows as they come."""
-    if not isinstance(detectors, dict) or not detectors:
+    if not isinstance(detectors, Mapping) or not detectors:
         raise ValueError(
             "detectors must be a non-empty dict from name to estimator, got "
             f"{type(detectors).__name__}."
@@ -213,7 +225,7 @@ def _check_datasets(datasets):
         return datasets
     if isinstance(datasets, AnomalyDataset):
         datasets = [datasets]
-    if isinstance(datasets, dict):
+    if isinstance(datasets, Mapping):
         checked = {
             name: data if isinstance(data, AnomalyDataset) else _from_pair(name, data)
             for name, data in datasets.items()

@@ -33,9 +33,9 @@ def measure_localisation(dataset, seeds, *, max_train=6000, n_images=200):
     seeds : iterable of int
         Seeds of the division, the defects and the training.
     max_train : int, default=6000
-        Most training images.
+        Maximum number of training images.
     n_images : int, default=200
-        Most images with each kind of defect.
+        Maximum number of images with each kind of defect.
 
     Yields
     ------

@@ -36,21 +36,10 @@ def iterate_splits(dataset, protocol, seed, *, max_train=10_000, max_test=10_000
     ----------
     dataset : AnomalyDataset
         The data.
-    protocol : {"one-class", "leave-one-class-out", "contaminated"}
-        - "one-class": train on a random half of the normal rows, test on the other
-          normal rows and all anomalies. Where a class takes a turn, it is the only
-          normal one. Where test rows were set aside, the division is theirs.
-        - "leave-one-class-out": the class that takes a turn is the anomaly; train on
-          80 % of the other rows, test on the rest and on all of that class.
-        - "contaminated": train on a random half of all rows, anomalies included, test
-          on the other half. Where a class takes a turn, it is the anomaly.
+    protocol, max_train, max_test
+        As in :func:`compare`.
     seed : int
         Seed of every draw.
-    max_train : int, default=10000
-        Most training rows; what is beyond is left out at random.
-    max_test : int, default=10000
-        Most test rows; what is beyond is left out at random, except that one normal
-        and one anomalous row stay.
 
     Yields
     ------

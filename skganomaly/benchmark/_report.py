@@ -1,10 +1,17 @@
 """What the figures say: summary, text tables and the picture."""
 
+from __future__ import annotations
+
 import sys
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from ._optional import import_optional
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 _FIGURES = {
     "roc_auc": "ROC AUC",
@@ -29,7 +36,7 @@ _COLORS = (
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "h")
 
 
-def summarize(results):
+def summarize(results: DataFrame) -> DataFrame:
     """Reduce the rows of :func:`compare` to one line for each detector.
 
     Parameters
@@ -110,7 +117,7 @@ def summarize(results):
     return summary.sort_values("rank_auc", kind="stable")
 
 
-def format_summary(summary):
+def format_summary(summary: DataFrame) -> str:
     """Write the table of :func:`summarize` as aligned text.
 
     Parameters
@@ -161,7 +168,7 @@ def format_summary(summary):
     return _align([header, *lines])
 
 
-def format_datasets(results, figure="roc_auc"):
+def format_datasets(results: DataFrame, figure: str = "roc_auc") -> str:
     """Write one figure for each data set and detector as aligned text.
 
     Parameters
@@ -196,7 +203,10 @@ def format_datasets(results, figure="roc_auc"):
     return _align([header, *lines])
 
 
-def plot_results(results, figure="roc_auc"):
+def plot_results(
+    results: DataFrame,
+    figure: Literal["roc_auc", "average_precision", "f1"] = "roc_auc",
+) -> Figure:
     """Draw one figure of every detector on every data set, and the mean ranks.
 
     Parameters

@@ -1,12 +1,20 @@
 """What a data set is, and a dict of data sets loaded one at a time."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-@dataclass(frozen=True, eq=False)
+    from numpy.typing import ArrayLike, NDArray
+
+
+@dataclass(frozen=True, eq=False, init=False)
 class AnomalyDataset:
     """One data set of a benchmark: rows, what they are, and how to read them.
 
@@ -43,52 +51,65 @@ class AnomalyDataset:
     """
 
     name: str
-    X: np.ndarray = field(repr=False)
-    target: np.ndarray = field(repr=False)
-    classes: tuple | None = None
-    input_shape: tuple | None = None
-    test_rows: np.ndarray | None = field(default=None, repr=False)
+    X: Any = field(repr=False)
+    target: NDArray[Any] = field(repr=False)
+    classes: tuple[Any, ...] | None
+    input_shape: tuple[int, ...] | None
+    test_rows: NDArray[np.bool_] | None = field(repr=False)
 
-    def __post_init__(self):
-        """Check that the parts fit together."""
-        X = self.X if hasattr(self.X, "iloc") else np.asarray(self.X)
-        target = np.asarray(self.target)
-        check_table(X, target, f"data set {self.name!r}")
-        found = np.unique(target)
-        if self.classes is None:
+    def __init__(
+        self,
+        name: str,
+        X: Any,
+        target: ArrayLike,
+        classes: Sequence[Any] | None = None,
+        input_shape: Sequence[int] | None = None,
+        test_rows: ArrayLike | None = None,
+    ) -> None:
+        if not hasattr(X, "iloc"):
+            X = np.asarray(X)
+        labels = np.asarray(target)
+        check_table(X, labels, f"data set {name!r}")
+        found = np.unique(labels)
+        if classes is None:
             if set(found.tolist()) != {-1, 1}:
                 raise ValueError(
-                    f"The target of data set {self.name!r} must hold both 1 (normal) "
+                    f"The target of data set {name!r} must hold both 1 (normal) "
                     f"and -1 (anomaly), got {some_values(found)}. For labels 0 "
                     "and 1 pass numpy.where(y == 1, -1, 1); for classes pass `classes`."
                 )
         else:
-            object.__setattr__(self, "classes", tuple(self.classes))
-            known = set(self.classes) <= set(found.tolist())
-            if not self.classes or not known or len(found) < 2:
+            classes = tuple(classes)
+            known = set(classes) <= set(found.tolist())
+            if not classes or not known or len(found) < 2:
                 raise ValueError(
-                    f"`classes` of data set {self.name!r} must be one or more of at "
+                    f"`classes` of data set {name!r} must be one or more of at "
                     f"least two classes in its target ({some_values(found)}), got "
-                    f"{list(self.classes)}."
+                    f"{list(classes)}."
                 )
-        if self.input_shape is not None and np.prod(self.input_shape) != X.shape[1]:
+        if input_shape is not None and np.prod(input_shape) != X.shape[1]:
             raise ValueError(
-                f"input_shape={self.input_shape} of data set {self.name!r} does not "
-                f"match its {X.shape[1]} features."
+                f"input_shape={input_shape} of data set {name!r} does not match its "
+                f"{X.shape[1]} features."
             )
-        if self.test_rows is not None:
-            test_rows = np.asarray(self.test_rows)
-            if test_rows.shape != target.shape or test_rows.dtype != bool:
+        if test_rows is not None:
+            test_rows = np.asarray(test_rows)
+            if test_rows.shape != labels.shape or test_rows.dtype != bool:
                 raise ValueError(
-                    f"`test_rows` of data set {self.name!r} must be a boolean for each "
-                    f"of its {len(target)} rows."
+                    f"`test_rows` of data set {name!r} must be a boolean for each of "
+                    f"its {len(labels)} rows."
                 )
-            object.__setattr__(self, "test_rows", test_rows)
         # The dataclass is frozen so that a data set shared by many runs stays as it is.
-        object.__setattr__(self, "X", X)
-        object.__setattr__(self, "target", target)
+        vars(self).update(
+            name=name,
+            X=X,
+            target=labels,
+            classes=classes,
+            input_shape=None if input_shape is None else tuple(input_shape),
+            test_rows=test_rows,
+        )
 
-    def rows(self, numbers):
+    def rows(self, numbers: NDArray[np.int64]) -> Any:
         """Return some of the rows.
 
         Parameters
@@ -106,12 +127,12 @@ class AnomalyDataset:
         return np.asarray(self.X[numbers], dtype=np.float64)
 
     @property
-    def n_anomalies(self):
+    def n_anomalies(self) -> int | None:
         """Number of rows labelled -1; None for class data."""
         return None if self.classes is not None else int(np.sum(self.target == -1))
 
 
-class LazyDatasets(Mapping):
+class LazyDatasets(Mapping[str, AnomalyDataset]):
     """A read-only dict of data sets, each loaded when it is asked for and not kept.
 
     Parameters
@@ -127,26 +148,26 @@ class LazyDatasets(Mapping):
     (178, 13)
     """
 
-    def __init__(self, loaders):
+    def __init__(self, loaders: Mapping[str, Callable[[], AnomalyDataset]]) -> None:
         self._loaders = dict(loaders)
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> AnomalyDataset:
         """Load the data set called `name`."""
         return self._loaders[name]()
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         """Iterate over the names."""
         return iter(self._loaders)
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Return the number of data sets."""
         return len(self._loaders)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         """List the names; nothing is loaded."""
         return f"{type(self).__name__}({list(self._loaders)})"
 
-    def select(self, names):
+    def select(self, names: Iterable[str]) -> LazyDatasets:
         """Return some of the data sets, still unloaded.
 
         Parameters
@@ -161,7 +182,7 @@ class LazyDatasets(Mapping):
         return LazyDatasets({name: self._loaders[name] for name in names})
 
 
-def check_table(X, y, what):
+def check_table(X: Any, y: NDArray[Any], what: str) -> None:
     if X.ndim != 2 or y.shape != X.shape[:1] or not X.size:
         raise ValueError(
             f"X of {what} must have shape (n_samples, n_features) and its labels shape "
@@ -177,7 +198,7 @@ def check_table(X, y, what):
         )
 
 
-def some_values(values, most=6):
+def some_values(values: NDArray[Any], most: int = 6) -> str:
     """Return a short text of a few of `values`."""
     text = ", ".join(str(value) for value in values[:most])
     return text + (", ..." if len(values) > most else "")

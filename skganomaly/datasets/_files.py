@@ -1,10 +1,13 @@
 """Benchmark data from local files, read without pickle."""
 
+from __future__ import annotations
+
 import math
 import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +17,12 @@ from ._containers import (
     check_table,
     some_values,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from os import PathLike
+
+    from numpy.typing import NDArray
 
 _TABLE_ARRAYS = ("X", "y")
 _IMAGE_ARRAYS = ("X_train", "y_train", "X_test", "y_test")
@@ -27,7 +36,7 @@ _DEFLATE = 1032
 _MOST_INFLATED = 4 * 2**30
 
 
-def load_adbench(folder):
+def load_adbench(folder: str | PathLike[str]) -> LazyDatasets:
     """Open a local folder of ADBench tables.
 
     Parameters
@@ -77,7 +86,9 @@ def load_adbench(folder):
     return LazyDatasets({path.stem: _TableLoader(path) for path in tables})
 
 
-def load_mnist(path, *, classes=None):
+def load_mnist(
+    path: str | PathLike[str], *, classes: Sequence[int] | None = None
+) -> AnomalyDataset:
     """Load MNIST from a local ``.npz`` file.
 
     Parameters
@@ -119,7 +130,9 @@ def load_mnist(path, *, classes=None):
     )
 
 
-def load_benchmark_data(path, *, classes=None):
+def load_benchmark_data(
+    path: str | PathLike[str], *, classes: Sequence[int] | None = None
+) -> LazyDatasets:
     """Open whatever benchmark data a local path holds.
 
     These are ``.npz`` archives of arrays; folders of image files are not read.
@@ -157,7 +170,7 @@ def load_benchmark_data(path, *, classes=None):
         return LazyDatasets({name: loader})
     if not path.is_dir():
         raise FileNotFoundError(f"There is no file or folder {str(path)!r}.")
-    loaders = {}
+    loaders: dict[str, _MnistLoader | _TableLoader] = {}
     for folder in (path, path / "adbench"):
         for file, images in _find_archives(folder):
             name, loader = _named_loader(file, images, classes)
@@ -181,9 +194,9 @@ def load_benchmark_data(path, *, classes=None):
 @dataclass(frozen=True)
 class _MnistLoader:
     path: Path
-    classes: tuple | None
+    classes: Sequence[int] | None
 
-    def __call__(self):
+    def __call__(self) -> AnomalyDataset:
         return load_mnist(self.path, classes=self.classes)
 
 
@@ -191,7 +204,7 @@ class _MnistLoader:
 class _TableLoader:
     path: Path
 
-    def __call__(self):
+    def __call__(self) -> AnomalyDataset:
         X, y = _read_arrays(self.path, _TABLE_ARRAYS)
         y = np.ravel(y)
         check_table(X, y, f"file {str(self.path)!r}")
@@ -203,13 +216,15 @@ class _TableLoader:
         return AnomalyDataset(self.path.stem, X, np.where(y == 1, -1, 1))
 
 
-def _named_loader(path, images, classes):
+def _named_loader(
+    path: Path, images: bool, classes: Sequence[int] | None
+) -> tuple[str, _MnistLoader | _TableLoader]:
     if images:
         return "mnist-digits", _MnistLoader(path, classes)
     return path.stem, _TableLoader(path)
 
 
-def _find_archives(folder):
+def _find_archives(folder: Path) -> list[tuple[Path, bool]]:
     """Return the archives in a folder by name, and whether they hold images.
 
     A file that cannot be one of them is named in a warning and left out, as it says
@@ -224,7 +239,7 @@ def _find_archives(folder):
     return found
 
 
-def _check_archive(path, names=None):
+def _check_archive(path: Path, names: Sequence[str] | None = None) -> bool:
     """Tell whether an archive holds images; ValueError if it has no such arrays.
 
     The directory of the archive and the headers of the arrays are read and nothing
@@ -251,7 +266,9 @@ def _check_archive(path, names=None):
     return images
 
 
-def _check_sizes(archive, names, file_size):
+def _check_sizes(
+    archive: zipfile.ZipFile, names: Sequence[str], file_size: int
+) -> None:
     inflated = 0
     for name in names:
         entry = archive.getinfo(f"{name}.npy")
@@ -281,7 +298,7 @@ def _check_sizes(archive, names, file_size):
         )
 
 
-def _read_arrays(path, names):
+def _read_arrays(path: str | PathLike[str], names: Sequence[str]) -> list[NDArray[Any]]:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"There is no file {str(path)!r}.")

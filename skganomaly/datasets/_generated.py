@@ -1,11 +1,24 @@
 """Seeded anomalies: tables of four kinds, and images with defects."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.utils import Bunch, check_random_state, check_scalar
 
-TABLE_KINDS = ("global", "local", "cluster", "dependency")
-_DEFECT_KINDS = ("patch", "erasure", "stroke")
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    _Floats: TypeAlias = NDArray[np.float64]
+
+TableKind: TypeAlias = Literal["global", "local", "cluster", "dependency"]
+TABLE_KINDS: tuple[TableKind, ...] = get_args(TableKind)
+_DefectKind: TypeAlias = Literal["patch", "erasure", "stroke"]
+_DEFECT_KINDS: tuple[_DefectKind, ...] = get_args(_DefectKind)
 
 # How far anomalies stray: enough to be found, not enough to be obvious. Global ones
 # stay easy beyond a few columns, whatever the factor: a box has many corners.
@@ -16,13 +29,13 @@ _DEPENDENCY_POOL = 1000
 
 
 def make_anomalies(
-    n_samples=1000,
-    n_features=10,
+    n_samples: int = 1000,
+    n_features: int = 10,
     *,
-    kind="global",
-    contamination=0.1,
-    random_state=None,
-):
+    kind: TableKind = "global",
+    contamination: float = 0.1,
+    random_state: int | np.random.RandomState | None = None,
+) -> tuple[_Floats, NDArray[np.int64]]:
     """Draw a table with one of the four kinds of anomaly told apart by ADBench.
 
     Parameters
@@ -114,13 +127,13 @@ def make_anomalies(
 
 
 def make_image_anomalies(
-    n_samples=1000,
+    n_samples: int = 1000,
     *,
-    kind="mixed",
-    contamination=0.1,
-    images=None,
-    random_state=None,
-):
+    kind: _DefectKind | Literal["mixed"] = "mixed",
+    contamination: float = 0.1,
+    images: ArrayLike | None = None,
+    random_state: int | np.random.RandomState | None = None,
+) -> Bunch:
     """Draw images of which some carry a defect, with the defect's pixels.
 
     Parameters
@@ -188,12 +201,12 @@ def make_image_anomalies(
     )
 
 
-def _check_option(name, value, options):
+def _check_option(name: str, value: str, options: Sequence[str]) -> None:
     if value not in options:
         raise ValueError(f"{name} must be one of {list(options)}, got {value!r}.")
 
 
-def _n_anomalies(n_samples, contamination):
+def _n_anomalies(n_samples: int, contamination: float) -> int:
     check_scalar(n_samples, "n_samples", (int, np.integer), min_val=2)
     check_scalar(
         contamination,
@@ -206,7 +219,9 @@ def _n_anomalies(n_samples, contamination):
     return max(1, round(contamination * n_samples))
 
 
-def _mixture(n_features, rng, n_components=3):
+def _mixture(
+    n_features: int, rng: np.random.RandomState, n_components: int = 3
+) -> tuple[_Floats, _Floats, _Floats]:
     """Return weights, means and covariance factors of a mixture of Gaussians."""
     weights = rng.dirichlet(np.full(n_components, 5.0))
     means = rng.normal(scale=2.0, size=(n_components, n_features))
@@ -217,7 +232,13 @@ def _mixture(n_features, rng, n_components=3):
     return weights, means, factors
 
 
-def _draw_mixture(n_samples, weights, means, factors, rng):
+def _draw_mixture(
+    n_samples: int,
+    weights: _Floats,
+    means: _Floats,
+    factors: _Floats,
+    rng: np.random.RandomState,
+) -> _Floats:
     component = rng.choice(len(weights), size=n_samples, p=weights)
     X = rng.standard_normal((n_samples, means.shape[1]))
     for index, (mean, factor) in enumerate(zip(means, factors, strict=True)):
@@ -226,13 +247,15 @@ def _draw_mixture(n_samples, weights, means, factors, rng):
     return X
 
 
-def _curved_surface(n_features, rng):
+def _curved_surface(
+    n_features: int, rng: np.random.RandomState
+) -> Callable[[int], _Floats]:
     """Return a function that draws rows near one fixed curved surface."""
     n_latent = max(1, n_features // 3)
     bend = 2.0 * rng.standard_normal((n_latent, n_features))
     slope = 0.5 * rng.standard_normal((n_latent, n_features))
 
-    def draw(n_samples):
+    def draw(n_samples: int) -> _Floats:
         latent = rng.standard_normal((n_samples, n_latent))
         noise = 0.4 * rng.standard_normal((n_samples, n_features))
         return np.tanh(latent @ bend) + latent @ slope + noise
@@ -240,7 +263,7 @@ def _curved_surface(n_features, rng):
     return draw
 
 
-def _add_defect(image, kind, rng):
+def _add_defect(image: _Floats, kind: str, rng: np.random.RandomState) -> None:
     """Damage one image in place; at least one pixel changes."""
     height, width = image.shape
     low, high = image.min(), image.max()
@@ -248,7 +271,8 @@ def _add_defect(image, kind, rng):
         raise ValueError("An image of one constant value cannot carry a defect.")
     if kind == "stroke":
         # From edge to edge; contrasting, or a white line would vanish on white.
-        rows = np.linspace(*rng.uniform(0, height - 1, size=2), 2 * max(image.shape))
+        start, stop = rng.uniform(0, height - 1, size=2)
+        rows = np.linspace(start, stop, 2 * max(image.shape))
         columns = np.linspace(0, width - 1, len(rows))
         line = np.round(rows).astype(int), np.round(columns).astype(int)
         if rng.uniform() < 0.5 and height == width:

@@ -1,12 +1,25 @@
 """Seeded metrics, such as those of a service, with anomalies that last for a while."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+
 import numpy as np
 from scipy.signal import lfilter
 from sklearn.utils import Bunch, check_random_state, check_scalar
 
 from ._generated import _check_option
 
-METRIC_KINDS = ("spike", "level_shift", "seasonality")
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    _Floats: TypeAlias = NDArray[np.float64]
+    _Steps: TypeAlias = NDArray[np.int64]
+
+_MetricKind: TypeAlias = Literal["spike", "level_shift", "seasonality"]
+METRIC_KINDS: tuple[_MetricKind, ...] = get_args(_MetricKind)
 
 _N_HARMONICS = 3
 # Standard deviations; that of the season is 1.
@@ -15,15 +28,15 @@ _AMPLITUDE_WANDER = 0.1
 
 
 def make_metric_anomalies(
-    n_steps=3000,
-    n_metrics=1,
+    n_steps: int = 3000,
+    n_metrics: int = 1,
     *,
-    kind="mixed",
-    n_anomalies=9,
-    first_anomaly=0,
-    period=100,
-    random_state=None,
-):
+    kind: _MetricKind | Literal["mixed"] = "mixed",
+    n_anomalies: int = 9,
+    first_anomaly: int = 0,
+    period: int = 100,
+    random_state: int | np.random.RandomState | None = None,
+) -> Bunch:
     """Draw metrics with a season, of which some spans are anomalous.
 
     Parameters
@@ -139,7 +152,7 @@ def make_metric_anomalies(
     )
 
 
-def _draw_length(kind, period, rng):
+def _draw_length(kind: str, period: int, rng: np.random.RandomState) -> int:
     if kind == "spike":
         return rng.randint(1, 4)
     if kind == "level_shift":
@@ -147,7 +160,9 @@ def _draw_length(kind, period, rng):
     return period * rng.randint(1, 3)
 
 
-def _place(lengths, first, n_steps, gap, rng):
+def _place(
+    lengths: _Steps, first: int, n_steps: int, gap: int, rng: np.random.RandomState
+) -> _Steps:
     """Return first steps of spans in their order, each `gap` after the one before."""
     free = n_steps - first - np.sum(lengths + gap)
     delays = np.sort(rng.randint(free + 1, size=len(lengths)))
@@ -155,26 +170,33 @@ def _place(lengths, first, n_steps, gap, rng):
     return first + delays + ends - lengths
 
 
-def _draw_season(period, rng):
+def _draw_season(
+    period: int, rng: np.random.RandomState
+) -> Callable[[_Steps], _Floats]:
     """Return a periodic function of the step, with a standard deviation of 1."""
     orders = np.arange(1, _N_HARMONICS + 1)
     weights = np.sqrt(2) * (1 / orders) / np.linalg.norm(1 / orders)
     phases = rng.uniform(0, 2 * np.pi, size=_N_HARMONICS)
 
-    def season(time):
+    def season(time: _Steps) -> _Floats:
         angles = 2 * np.pi * np.multiply.outer(time % period, orders) / period
         return np.sin(angles + phases) @ weights
 
     return season
 
 
-def _draw_amplitude(n_steps, period, rng):
+def _draw_amplitude(n_steps: int, period: int, rng: np.random.RandomState) -> _Floats:
     knots = np.arange(0, n_steps + period, period)
     factors = 1 + _AMPLITUDE_WANDER * rng.standard_normal(len(knots))
     return np.interp(np.arange(n_steps), knots, factors)
 
 
-def _draw_noise(n_steps, n_columns, rng, correlation=0.5):
+def _draw_noise(
+    n_steps: int,
+    n_columns: int,
+    rng: np.random.RandomState,
+    correlation: float = 0.5,
+) -> _Floats:
     # What comes before the first step lets the filter forget that it began at zero.
     shocks = rng.standard_normal((n_steps + 50, n_columns))
     shocks *= _NOISE * np.sqrt(1 - correlation**2)

@@ -1,0 +1,217 @@
+"""The owner of everything that a fit learns: rows in, scores out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from ._explain import integrated_gradients, shares_of_squares
+from ._references import References, row_keys
+from ._scoring import PartScoring
+from ._whitening import CodeDistribution
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import numpy as np
+    from torch import Tensor
+
+    from ._method import Method
+    from ._scaling import Scaling
+    from ._scoring import Scoring
+
+__all__ = ["FittedModel"]
+
+# Rows that are scored at once: plain rows, so many that they have no more values than
+# this, if they are not fewer than that; maps.
+_MOST_ROWS = 256
+_FEWEST_ROWS = 16
+_MOST_VALUES = 2**20
+_MAPS = 64
+
+
+class FittedModel(nn.Module):
+    """Scaling, networks, score and references of a fitted detector, as one module.
+
+    Calling it with rows in the user's units gives their anomaly scores. Its
+    ``state_dict`` is all that was learned.
+
+    Parameters
+    ----------
+    scaling : Scaling
+    method : Method
+        The networks and what they tell.
+    score : Scoring
+    n_members : int
+        Networks that are trained side by side.
+
+    Attributes
+    ----------
+    part_scores : ModuleDict
+        For each part, its score alone.
+    codes : CodeDistribution or None
+        A Gaussian for the codes of a method without a prior for them.
+    references : References
+        Finds the reference rows among others.
+    """
+
+    def __init__(
+        self, scaling: Scaling, method: Method, score: Scoring, n_members: int
+    ) -> None:
+        super().__init__()
+        self.n_members = n_members
+        self.scaling = scaling
+        self.method = method
+        self.score = score
+        self.part_scores = nn.ModuleDict(
+            {name: PartScoring(name) for name in method.part_names}
+        )
+        has_codes = method.can("decode") and "code" in method.part_names
+        self.codes = CodeDistribution() if has_codes and not method.has_prior else None
+        self.references = References()
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one row, channels first."""
+        return self.scaling.input_shape
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next(self.method.parameters()).device
+
+    @property
+    def chunk_size(self) -> int:
+        """Rows that are scored at once, by the shape of a row alone."""
+        if len(self.input_shape) > 1:
+            return _MAPS
+        affordable = max(_FEWEST_ROWS, _MOST_VALUES // self.input_shape[0])
+        return min(_MOST_ROWS, affordable)
+
+    def forward(self, rows: Tensor, own: Tensor | None = None) -> Tensor:
+        """Anomaly scores of rows.
+
+        Equal to the last bit to those of the detector if there are ``chunk_size`` rows,
+        as matrix products round differently for other numbers.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (n_rows, n_features)
+            In the user's units.
+        own : Tensor of shape (n_rows,), int, or None, default=None
+            The group of reference rows that each row is of, or -1. None takes all rows
+            for new.
+
+        Returns
+        -------
+        Tensor of shape (n_rows,)
+        """
+        return self.scores(self._for_members(self.scaling(rows)), own)
+
+    def _for_members(self, x):
+        x = x.to(self.device)
+        return x.expand(self.n_members, *x.shape)
+
+    def chunks(self, X: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor]]:
+        """Blocks of one fixed shape: scaled rows, and the same padded, for all members.
+
+        With one shape, a row's score does not depend on how many rows came with it.
+        """
+        size = self.chunk_size
+        for start in range(0, len(X), size):
+            rows = self.scaling.transform(X[start : start + size])
+            # Allocated by torch, whose memory always has the same alignment.
+            x = torch.zeros(size, *self.input_shape, dtype=torch.float32, device="cpu")
+            x[: len(rows)] = torch.from_numpy(rows)
+            yield rows, self._for_members(x)
+
+    def own_groups(
+        self, rows: np.ndarray, n_padded: int, score: Scoring | None = None
+    ) -> Tensor:
+        """For each scaled row of a chunk, the group of references it is of, or -1."""
+        own = torch.full((n_padded,), -1, dtype=torch.int64, device="cpu")
+        if (self.score if score is None else score).uses_references:
+            own[: len(rows)] = torch.from_numpy(self.references.find(row_keys(rows)))
+        return own.to(self.device)
+
+    def parts(self, x: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
+        """Parts of scaled rows, (n_members, n_rows, *input_shape).
+
+        The part "row" is the rows themselves, (1, n_rows, n_features).
+        """
+        asked = set(names)
+        parts = self.method.parts(x, asked - {"row"}) if asked - {"row"} else {}
+        if "row" in asked:
+            parts["row"] = x[:1].flatten(2)
+        missing = asked - set(parts)
+        if missing:
+            raise ValueError(
+                f"{type(self.method).__name__}.parts returned no {sorted(missing)}, "
+                f"only {sorted(parts)}. It has to return the parts that it is asked "
+                f"for, of its part_names {self.method.part_names}."
+            )
+        return {name: parts[name] for name in asked}
+
+    def scores(
+        self, x: Tensor, own: Tensor | None = None, score: Scoring | None = None
+    ) -> Tensor:
+        """Scores of scaled rows, by the model's score or by another one."""
+        score = self.score if score is None else score
+        return score(self.parts(x, score.part_names), own)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Codes of scaled rows, (n_members, n_rows, latent_dim)."""
+        return self.method.encode(x)
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """What the method makes of scaled rows, shaped like them."""
+        if hasattr(self.method, "reconstruct"):
+            return self.method.reconstruct(x)
+        return self.method.decode(self.method.encode(x))
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Scaled rows of codes."""
+        return self.method.decode(codes)
+
+    def draw_codes(
+        self, n_samples: int, latent_dim: int, generator: torch.Generator
+    ) -> Tensor:
+        """Codes of new rows, (n_members, n_samples, latent_dim)."""
+        shape = self.n_members, n_samples, latent_dim
+        draws = torch.randn(shape, generator=generator, dtype=torch.float32)
+        draws = draws.to(self.device)
+        return draws if self.codes is None else self.codes(draws)
+
+    def normal_counterpart(self, x: Tensor, own: Tensor | None) -> Tensor:
+        """A normal row to compare each scaled row with, (n_rows, *input_shape).
+
+        Of maps, whose scores go by codes, it is what the most similar references have
+        in common; otherwise, and of plain rows, what the method makes of the row.
+        """
+        if len(self.input_shape) > 1 and self.score.stores_rows:
+            if self.method.has_prior and self.score.stores_codes:
+                # The code of a defective image carries some of the defect; those of
+                # the normal images most like it do not.
+                codes = {"code": self.encode(x)}
+                return self.decode(self.score.nearest_vectors(codes, own)).mean(0)
+            parts = self.parts(x, self.score.part_names)
+            return self.score.nearest_rows(parts, own).view(x.shape[1:])
+        return self.reconstruct(x).mean(0)
+
+    def contributions(self, x: Tensor, own: Tensor | None, n_steps: int) -> Tensor:
+        """What each entry of scaled rows does to the score, (n_rows, *input_shape)."""
+        with torch.no_grad():
+            baseline = self.normal_counterpart(x, own)
+
+        def score(rows):
+            return self.scores(rows.expand(x.shape), own)
+
+        if self.method.searches:
+            return shares_of_squares(score, x[0], baseline)
+        return integrated_gradients(score, x[0], baseline, n_steps)
+
+    def freeze(self) -> FittedModel:
+        """Leave training mode and need no gradients; returns the model."""
+        return self.eval().requires_grad_(False)

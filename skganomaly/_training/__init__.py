@@ -1,0 +1,4 @@
+"""Training: one step, the state of a run, and skorch's loop around them.
+
+The only place that knows skorch.
+"""

@@ -1,0 +1,61 @@
+"""Which further arguments of skorch's net a user may pass."""
+
+__all__ = ["check_net_params"]
+
+_ALLOWED = "optimizer", "compile"
+_ALLOWED_PREFIXES = "optimizer__", "optimizer_d__", "compile__"
+
+# What the detector itself sets, and the parameter that does it.
+_OWN = {
+    "lr": "learning_rate",
+    "batch_size": "batch_size",
+    "max_epochs": "max_steps",
+    "max_steps": "max_steps",
+    "callbacks": "callbacks",
+    "device": "device",
+    "verbose": "verbose",
+    "module": "architecture",
+    "game": "architecture",
+    "train_split": "validation_fraction",
+    "noise": "input_noise",
+    "sources": "random_state",
+    "schedule": "learning_rate_schedule",
+}
+
+
+def check_net_params(net_params, *, parameters, adversarial):
+    """Refuse arguments that the detector sets itself, or that mean nothing to it.
+
+    Parameters
+    ----------
+    net_params : dict or None
+    parameters : collection of str
+        Names of the detector's parameters.
+    adversarial : bool
+        Whether there is a discriminator, with an optimiser of its own.
+
+    Raises
+    ------
+    ValueError
+        With the parameter of the detector to use instead, where there is one.
+    """
+    for name in net_params or ():
+        if not isinstance(name, str):
+            raise ValueError(f"net_params has the key {name!r}; keys are names.")
+        if name.startswith("optimizer_d__") and not adversarial:
+            raise ValueError(
+                f"net_params has {name!r}, and there is no discriminator here. Use "
+                f"'optimizer__{name.removeprefix('optimizer_d__')}'."
+            )
+        if name in _ALLOWED or name.startswith(_ALLOWED_PREFIXES):
+            continue
+        own = _OWN.get(name.split("__")[0], name)
+        if own in parameters:
+            remedy = f"The detector sets it: use its parameter {own!r} instead."
+        else:
+            remedy = "It is none of the options that may be chosen."
+        raise ValueError(
+            f"net_params has {name!r}. {remedy} Allowed are 'optimizer', 'compile', "
+            "options 'optimizer__<name>' of it, and 'optimizer_d__<name>' for the "
+            "discriminator alone."
+        )

@@ -1,0 +1,214 @@
+"""One step of a training, and everything that the next step depends on."""
+
+import copy
+import math
+
+import torch
+
+__all__ = ["Run"]
+
+_WARM_UP = 0.02
+_FINAL_RATE = 0.01
+
+
+class Run:
+    """The state of one training, and the step that changes it.
+
+    Parameters
+    ----------
+    game : Game
+        Players and losses.
+    optimizers : dict of str to Optimizer
+        For each player, one that holds its parameters alone.
+    max_steps : int
+        Steps of the whole training.
+    schedule : {"cosine", "constant"}
+        Learning rate over the steps: "cosine" warms up over the first 2 % of them and
+        then falls to 1 % of its peak along half a cosine.
+    noise : Tensor of shape (n_members, 1, ...) or None
+        Standard deviation of the Gaussian noise on the rows to be encoded.
+    average_decay : float or None
+        Decay of a moving average of the generator's weights and running statistics,
+        which :meth:`finish` puts in their place. None keeps the last ones.
+    sources : dict of str to Generator or None
+        Sources of random numbers on the device: "noise", and "losses" if these draw.
+    orders : Orders or None
+        What decides which rows come when, for the state's sake.
+    on_gradient : callable or None, default=None
+        Told of each player whose gradients are there, before anything moves.
+
+    Attributes
+    ----------
+    n_steps : int
+        Steps that were taken.
+    average : list of Tensor or None
+        The moving average.
+    """
+
+    def __init__(
+        self,
+        game,
+        optimizers,
+        *,
+        max_steps,
+        schedule,
+        noise,
+        average_decay,
+        sources,
+        orders=None,
+        on_gradient=None,
+    ):
+        self.game = game
+        self.players = game.players()
+        self.optimizers = optimizers
+        self.max_steps = max_steps
+        self.schedule = schedule
+        self.noise = noise
+        self.average_decay = average_decay
+        self.sources = sources
+        self.orders = orders
+        self.on_gradient = on_gradient
+        self.n_steps = 0
+        self.average = None
+
+    def step(self, rows, phase):
+        """Move the players of a phase once.
+
+        Both gradients are taken before either player moves, each with respect to its
+        own parameters alone.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (n_members, batch_size, *input_shape)
+        phase : Phase
+
+        Returns
+        -------
+        names : tuple of str
+            Of the loss terms.
+        values : Tensor of shape (n_terms, n_members)
+            On the device; nothing waits for it here.
+        """
+        self._set_learning_rate()
+        losses = self.game.losses(
+            rows, self._with_noise(rows), phase, self.sources.get("losses")
+        )
+        # The losses share a graph, which all but the last backward pass must leave.
+        for player in reversed(phase.players):
+            last = player == phase.players[0]
+            self._backward(player, losses[player], rows, retain_graph=not last)
+        for player in phase.players:
+            self.optimizers[player].step()
+            if player == "generator":
+                self._update_average()
+        self.n_steps += 1
+        terms = {}
+        for player in phase.players:
+            terms |= losses[player]
+        return tuple(terms), torch.stack([term.detach() for term in terms.values()])
+
+    def _backward(self, player, terms, rows, *, retain_graph):
+        module = self.players[player]
+        self.optimizers[player].zero_grad()
+        learned = [p for p in module.parameters() if p.requires_grad]
+        # A callback may have frozen all of them.
+        if learned:
+            # The sum over members gives each the gradient of its own loss.
+            torch.stack(list(terms.values())).sum().backward(
+                inputs=learned, retain_graph=retain_graph
+            )
+        if self.on_gradient is not None:
+            self.on_gradient(module, rows)
+
+    @torch.no_grad()
+    def _update_average(self):
+        if self.average_decay is None:
+            return
+        tensors = _averaged(self.players["generator"])
+        if self.average is None:
+            self.average = [tensor.clone() for tensor in tensors]
+            return
+        for mean, tensor in zip(self.average, tensors, strict=True):
+            mean.lerp_(tensor, 1 - self.average_decay)
+
+    def _with_noise(self, rows):
+        if self.noise is None:
+            return rows
+        noise = torch.randn(
+            rows.shape,
+            generator=self.sources["noise"],
+            dtype=rows.dtype,
+            device=rows.device,
+        )
+        return torch.addcmul(rows, noise, self.noise)
+
+    def _set_learning_rate(self):
+        if self.schedule == "constant":
+            return
+        done = self.n_steps / self.max_steps
+        factor = min(
+            (self.n_steps + 1) / (_WARM_UP * self.max_steps),
+            _FINAL_RATE + (1 - _FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * done)),
+        )
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
+
+    def finish(self):
+        """Freeze the players for scoring, and let go of what only training needs."""
+        if self.average is not None:
+            with torch.no_grad():
+                tensors = _averaged(self.players["generator"])
+                for tensor, mean in zip(tensors, self.average, strict=True):
+                    tensor.copy_(mean)
+            self.average = None
+        for player in self.players.values():
+            player.eval().requires_grad_(False)
+            player.zero_grad()
+        for optimizer in self.optimizers.values():
+            optimizer.state.clear()
+
+    def finished_copy(self):
+        """A copy of the game, as :meth:`finish` would leave it if called now."""
+        twin = copy.copy(self)
+        twin.game = copy.deepcopy(self.game)
+        twin.players, twin.optimizers = twin.game.players(), {}
+        twin.finish()
+        return twin.game
+
+    # All that a run needs to go on as if it had never stopped.
+
+    def state_dict(self):
+        """Weights, optimisers, average, sources of random numbers, orders and steps."""
+        return copy.deepcopy(
+            {
+                "players": {k: v.state_dict() for k, v in self.players.items()},
+                "optimizers": {k: v.state_dict() for k, v in self.optimizers.items()},
+                "average": self.average,
+                "sources": {k: v.get_state() for k, v in self._seeded()},
+                "orders": self.orders and self.orders.state_dict(),
+                "n_steps": self.n_steps,
+            }
+        )
+
+    def load_state_dict(self, state):
+        """Go on from where :meth:`state_dict` was taken."""
+        state = copy.deepcopy(state)
+        for name, player in self.players.items():
+            player.load_state_dict(state["players"][name])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        for name, source in self._seeded():
+            source.set_state(state["sources"][name])
+        if self.orders is not None:
+            self.orders.load_state_dict(state["orders"])
+        self.average, self.n_steps = state["average"], state["n_steps"]
+
+    def _seeded(self):
+        return [(k, v) for k, v in self.sources.items() if v is not None]
+
+
+def _averaged(module):
+    """What of a module a moving average makes sense of."""
+    tensors = [*module.parameters(), *module.buffers()]
+    return [tensor.detach() for tensor in tensors if tensor.is_floating_point()]

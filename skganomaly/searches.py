@@ -1,0 +1,237 @@
+"""Searches: how AnoGAN finds the code of a row, beside a word."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Literal
+
+from sklearn.base import BaseEstimator
+
+from ._compat import Interval, StrOptions
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ._models._anogan import AnoGAN
+
+    _Auto = Literal["auto"]
+    _Order = Literal["l1", "l2"]
+
+__all__ = ["EncoderSearch", "GradientSearch", "NearestSearch"]
+
+_COUNT = [Interval(Integral, 1, None, closed="left")]
+_RATE = [Interval(Real, 0, None, closed="neither")]
+_WEIGHT = [Interval(Real, 0, None, closed="left")]
+
+
+class _Search(BaseEstimator):
+    """What all searches have: where they start, and how they descend from there."""
+
+    _parameter_constraints = {
+        "n_steps": [Interval(Integral, 0, None, closed="left")],
+        "learning_rate": _RATE,
+        "residual_loss": [StrOptions({"l1", "l2"})],
+        "feature_weight": [Interval(Real, 0, 1, closed="both")],
+        "prior_weight": _WEIGHT,
+    }
+
+    needs_encoder = False
+    n_codes = 0
+
+    def __init__(
+        self,
+        *,
+        n_steps: int,
+        learning_rate: float,
+        residual_loss: _Order,
+        feature_weight: float,
+        prior_weight: float,
+    ) -> None:
+        self.n_steps = n_steps
+        self.learning_rate = learning_rate
+        self.residual_loss = residual_loss
+        self.feature_weight = feature_weight
+        self.prior_weight = prior_weight
+
+
+class EncoderSearch(_Search):
+    r"""Start at the code that an encoder gives [1]_; no steps are needed after it.
+
+    Parameters
+    ----------
+    encoder_steps : int or "auto", default="auto"
+        Optimiser steps of the encoder, trained after the GAN. "auto" is 20 passes over
+        plain rows, but at least 50 steps and at most 600, and 500 steps otherwise; and
+        never more than a ``max_steps`` that is a number.
+    encoder_learning_rate : float, default=1e-3
+        Step size of the encoder.
+    encoder_feature_weight : float, default=1.0
+        Weight, in the encoder's training, of the reconstruction of the critic's
+        features beside that of the row (:math:`\kappa` of [1]_).
+    n_steps : int, default=0
+        Steps of gradient descent on the code from there. A long search finds anomalies
+        as well.
+    learning_rate : float, default=0.1
+        Step size of Adam in the descent.
+    residual_loss : {"l1", "l2"}, default="l1"
+        Absolute or squared differences, in the descent and in the score "published".
+    feature_weight : float in [0, 1], default=0.1
+        Weight of the features' difference, against that of the rows, in the descent
+        and in the score "published" (:math:`\lambda` of [2]_).
+    prior_weight : float, default=0.0
+        Weight, in the descent, of the mean square of a code, which keeps it where the
+        generator was trained.
+
+    References
+    ----------
+    .. [1] T. Schlegl et al., "f-AnoGAN: Fast unsupervised anomaly detection with
+       generative adversarial networks", Medical Image Analysis 54, 2019,
+       :doi:`10.1016/j.media.2019.01.010`.
+    .. [2] T. Schlegl et al., "Unsupervised anomaly detection with generative
+       adversarial networks to guide marker discovery", IPMI 2017, :arxiv:`1703.05921`.
+
+    Examples
+    --------
+    >>> from skganomaly import AnoGANDetector
+    >>> from skganomaly.searches import EncoderSearch
+    >>> detector = AnoGANDetector(search=EncoderSearch(encoder_steps=200))
+    >>> detector.set_params(search__n_steps=10).search
+    EncoderSearch(encoder_steps=200, n_steps=10)
+    """
+
+    _parameter_constraints = {
+        **_Search._parameter_constraints,
+        "encoder_steps": [*_COUNT, StrOptions({"auto"})],
+        "encoder_learning_rate": _RATE,
+        "encoder_feature_weight": _WEIGHT,
+    }
+
+    needs_encoder = True
+
+    def __init__(
+        self,
+        *,
+        encoder_steps: int | _Auto = "auto",
+        encoder_learning_rate: float = 1e-3,
+        encoder_feature_weight: float = 1.0,
+        n_steps: int = 0,
+        learning_rate: float = 0.1,
+        residual_loss: _Order = "l1",
+        feature_weight: float = 0.1,
+        prior_weight: float = 0.0,
+    ) -> None:
+        super().__init__(
+            n_steps=n_steps,
+            learning_rate=learning_rate,
+            residual_loss=residual_loss,
+            feature_weight=feature_weight,
+            prior_weight=prior_weight,
+        )
+        self.encoder_steps = encoder_steps
+        self.encoder_learning_rate = encoder_learning_rate
+        self.encoder_feature_weight = encoder_feature_weight
+
+    def starts(self, method: AnoGAN, x: Tensor) -> Tensor:
+        """Codes to start from, (n_members, n_rows, n_starts, latent_dim)."""
+        return method.encoder(x)[:, :, None]
+
+
+class GradientSearch(_Search):
+    """Start at random codes, drawn once and the same for all rows [1]_.
+
+    Parameters
+    ----------
+    n_starts : int, default=1
+        Starts of each row's search; the best end counts.
+    n_steps : int, default=200
+        Steps of gradient descent on the code. A long search finds anomalies as well.
+    learning_rate, residual_loss, feature_weight, prior_weight
+        See :class:`EncoderSearch`.
+
+    References
+    ----------
+    .. [1] T. Schlegl et al., "Unsupervised anomaly detection with generative
+       adversarial networks to guide marker discovery", IPMI 2017, :arxiv:`1703.05921`.
+    """
+
+    _parameter_constraints = {**_Search._parameter_constraints, "n_starts": _COUNT}
+
+    def __init__(
+        self,
+        *,
+        n_starts: int = 1,
+        n_steps: int = 200,
+        learning_rate: float = 0.1,
+        residual_loss: _Order = "l1",
+        feature_weight: float = 0.1,
+        prior_weight: float = 0.0,
+    ) -> None:
+        super().__init__(
+            n_steps=n_steps,
+            learning_rate=learning_rate,
+            residual_loss=residual_loss,
+            feature_weight=feature_weight,
+            prior_weight=prior_weight,
+        )
+        self.n_starts = n_starts
+
+    @property
+    def n_codes(self) -> int:
+        """Codes that a fit draws for it."""
+        return self.n_starts
+
+    def starts(self, method: AnoGAN, x: Tensor) -> Tensor:
+        """Codes to start from, (n_members, n_rows, n_starts, latent_dim)."""
+        return method.candidates.same_for_all(x.shape[1])
+
+
+class NearestSearch(_Search):
+    """Start at those of many random codes that generate the most similar rows.
+
+    Parameters
+    ----------
+    n_candidates : int, default=1024
+        Random codes to choose from.
+    n_starts : int, default=1
+        Starts of each row's search; the best end counts.
+    n_steps : int, default=25
+        Steps of gradient descent on the code. A long search finds anomalies as well.
+    learning_rate, residual_loss, feature_weight, prior_weight
+        See :class:`EncoderSearch`.
+    """
+
+    _parameter_constraints = {
+        **_Search._parameter_constraints,
+        "n_candidates": _COUNT,
+        "n_starts": _COUNT,
+    }
+
+    def __init__(
+        self,
+        *,
+        n_candidates: int = 1024,
+        n_starts: int = 1,
+        n_steps: int = 25,
+        learning_rate: float = 0.1,
+        residual_loss: _Order = "l1",
+        feature_weight: float = 0.1,
+        prior_weight: float = 0.0,
+    ) -> None:
+        super().__init__(
+            n_steps=n_steps,
+            learning_rate=learning_rate,
+            residual_loss=residual_loss,
+            feature_weight=feature_weight,
+            prior_weight=prior_weight,
+        )
+        self.n_candidates = n_candidates
+        self.n_starts = n_starts
+
+    @property
+    def n_codes(self) -> int:
+        """Codes that a fit draws for it."""
+        return self.n_candidates
+
+    def starts(self, method: AnoGAN, x: Tensor) -> Tensor:
+        """Codes to start from, (n_members, n_rows, n_starts, latent_dim)."""
+        return method.candidates.nearest(method.generator, x, self.n_starts)

@@ -20,7 +20,16 @@ import pytest
 from numpydoc.docscrape import ClassDoc, FunctionDoc
 
 import skganomaly
-from skganomaly import datasets, model_selection, reports, thresholds
+from skganomaly import (
+    datasets,
+    interop,
+    model_selection,
+    pipelines,
+    plotting,
+    reports,
+    thresholds,
+    timeseries,
+)
 
 ROOT = Path(skganomaly.__file__).parents[1]
 
@@ -39,7 +48,16 @@ DETECTORS = [
     if name.endswith("Detector") and not inspect.isabstract(getattr(skganomaly, name))
 ]
 # Those whose public names have annotations.
-ANNOTATED = [datasets, model_selection, reports, thresholds]
+ANNOTATED = [
+    datasets,
+    interop,
+    model_selection,
+    pipelines,
+    plotting,
+    reports,
+    thresholds,
+    timeseries,
+]
 # Methods that scikit-learn documents.
 INHERITED = {"get_params", "set_params", "get_metadata_routing", "fit_predict"}
 

@@ -50,7 +50,7 @@ def test_import_is_lean_and_silent():
 def _imports(path):
     """Top-level packages that a file imports, and modules of ours, as dotted names.
 
-    What only annotations name is never imported, and not among them.
+    Other packages that only annotations name are never imported, and not among them.
     """
     others, ours = set(), set()
     parts = path.relative_to(PACKAGE).with_suffix("").parts
@@ -77,12 +77,10 @@ def _imports(path):
         else:
             continue
         for name in names:
-            if node in for_annotations:
-                continue
             top, _, rest = name.partition(".")
             if top == "skganomaly" and rest:
                 ours.add(rest)
-            else:
+            elif node not in for_annotations:
                 others.add(top)
     return others, ours
 

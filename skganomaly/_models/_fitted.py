@@ -170,14 +170,23 @@ class FittedModel(nn.Module):
         """Scaled rows of codes."""
         return self.method.decode(codes)
 
-    def draw_codes(
-        self, n_samples: int, latent_dim: int, generator: torch.Generator
-    ) -> Tensor:
+    def draw_codes(self, n_samples: int, generator: torch.Generator) -> Tensor:
         """Codes of new rows, (n_members, n_samples, latent_dim)."""
-        shape = self.n_members, n_samples, latent_dim
+        shape = self.n_members, n_samples, self.method.settings.latent_dim
         draws = torch.randn(shape, generator=generator, dtype=torch.float32)
         draws = draws.to(self.device)
         return draws if self.codes is None else self.codes(draws)
+
+    @torch.inference_mode()
+    def sample(self, n_samples: int, generator: torch.Generator) -> Tensor:
+        """New scaled rows, each by a member at random, (n_samples, *input_shape)."""
+        rows = []
+        for start in range(0, n_samples, self.chunk_size):
+            n_drawn = min(self.chunk_size, n_samples - start)
+            codes = self.draw_codes(n_drawn, generator)
+            member = torch.randint(self.n_members, (n_drawn,), generator=generator)
+            rows.append(self.decode(codes)[member, torch.arange(n_drawn)].cpu())
+        return torch.cat(rows)
 
     def normal_counterpart(self, x: Tensor, own: Tensor | None) -> Tensor:
         """A normal row to compare each scaled row with, (n_rows, *input_shape).
@@ -195,7 +204,11 @@ class FittedModel(nn.Module):
             return self.score.nearest_rows(parts, own).view(x.shape[1:])
         return self.reconstruct(x).mean(0)
 
-    def contributions(self, x: Tensor, own: Tensor | None, n_steps: int) -> Tensor:
+    def anomaly_map(self, x: Tensor, own: Tensor | None) -> Tensor:
+        """How scaled rows differ from their counterparts, (n_rows, *input_shape)."""
+        return x[0] - self.normal_counterpart(x, own)
+
+    def explain(self, x: Tensor, own: Tensor | None, n_steps: int) -> Tensor:
         """What each entry of scaled rows does to the score, (n_rows, *input_shape)."""
         with torch.no_grad():
             baseline = self.normal_counterpart(x, own)

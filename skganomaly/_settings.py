@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import clone
 
 from ._cut import is_auto
 from .architectures import MLP, ConvNet
@@ -169,13 +168,12 @@ def resolved(value, default, kind):
         return default
     if hasattr(value, "_validate_params"):
         value._validate_params()
-    defaults = getattr(value, "_defaults", {}).get(kind, {})
-    missing = {
-        name: chosen
-        for name, chosen in defaults.items()
-        if is_auto(getattr(value, name, None))
-    }
-    return clone(value).set_params(**missing) if missing else value
+    # A copy, as what is set on an object later is for the next fit.
+    value = copy.deepcopy(value)
+    for name, chosen in getattr(value, "_defaults", {}).get(kind, {}).items():
+        if is_auto(getattr(value, name, None)):
+            setattr(value, name, chosen)
+    return value
 
 
 def few_passes(n_groups: int, batch_size: int, most: int) -> int:
@@ -207,7 +205,7 @@ def _check_score(detector, score_type):
 def _resolve_architecture(detector, values):
     architecture = values["architecture"]
     if not isinstance(architecture, str):
-        return copy.deepcopy(architecture)
+        return architecture
     if architecture == "conv" and values["kind"] == "rows":
         (n_features,) = values["input_shape"]
         raise ValueError(

@@ -166,7 +166,7 @@ def resolved(value, default, kind):
     """A value in the place of "auto", in parameter objects too."""
     if is_auto(value):
         return default
-    if hasattr(value, "_validate_params"):
+    if hasattr(value, "_parameter_constraints"):
         value._validate_params()
     # A copy, as what is set on an object later is for the next fit.
     value = copy.deepcopy(value)

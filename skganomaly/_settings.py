@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._cut import is_auto
+from ._parameters import CommonParameters
 from .architectures import MLP, ConvNet
 
 if TYPE_CHECKING:
@@ -138,8 +139,8 @@ def resolve_settings(detector: BaseDetector, input_shape: tuple[int, ...]) -> Se
     """
     kind = "rows" if len(input_shape) == 1 else "maps"
     given = {
-        name: value
-        for name, value in detector.get_params(deep=False).items()
+        name: getattr(detector, name)
+        for name in _parameter_names(type(detector))
         if name not in _NOT_SETTINGS
     }
     defaults = detector._defaults[kind]
@@ -160,6 +161,12 @@ def resolve_settings(detector: BaseDetector, input_shape: tuple[int, ...]) -> Se
     common = {f.name for f in fields(Settings)} - {"own"}
     own = {name: value for name, value in values.items() if name not in common}
     return Settings(**{name: values[name] for name in common}, own=own)
+
+
+def _parameter_names(cls):
+    """Names of all that is stored, also where a subclass takes less of a user."""
+    classes = [base for base in cls.__mro__ if issubclass(base, CommonParameters)]
+    return sorted({name for base in classes for name in base._get_param_names()})
 
 
 def resolved(value, default, kind):

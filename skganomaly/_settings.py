@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
 
 from ._cut import is_auto
+from ._parameters import CommonParameters
 from .architectures import MLP, ConvNet
 
 __all__ = [
@@ -134,8 +134,8 @@ def resolve_settings(detector: Any, input_shape: tuple[int, ...]) -> Settings:
     """
     kind = "rows" if len(input_shape) == 1 else "maps"
     given = {
-        name: value
-        for name, value in detector.get_params(deep=False).items()
+        name: getattr(detector, name)
+        for name in _parameter_names(type(detector))
         if name not in _NOT_SETTINGS
     }
     defaults = detector._defaults[kind]
@@ -158,19 +158,24 @@ def resolve_settings(detector: Any, input_shape: tuple[int, ...]) -> Settings:
     return Settings(**{name: values[name] for name in common}, own=own)
 
 
+def _parameter_names(cls):
+    """Names of all that is stored, also where a subclass takes less of a user."""
+    classes = [base for base in cls.__mro__ if issubclass(base, CommonParameters)]
+    return sorted({name for base in classes for name in base._get_param_names()})
+
+
 def resolved(value, default, kind):
     """A value in the place of "auto", in parameter objects too."""
     if is_auto(value):
         return default
     if hasattr(value, "_parameter_constraints"):
         value._validate_params()
-    defaults = getattr(value, "_defaults", {}).get(kind, {})
-    missing = {
-        name: chosen
-        for name, chosen in defaults.items()
-        if is_auto(getattr(value, name, None))
-    }
-    return clone(value).set_params(**missing) if missing else value
+    # A copy, as what is set on an object later is for the next fit.
+    value = copy.deepcopy(value)
+    for name, chosen in getattr(value, "_defaults", {}).get(kind, {}).items():
+        if is_auto(getattr(value, name, None)):
+            setattr(value, name, chosen)
+    return value
 
 
 def steps_of_few_passes(n_groups: int, batch_size: int, most: int) -> int:
@@ -202,7 +207,7 @@ def _check_score(detector, score_type):
 def _resolve_architecture(detector, values):
     architecture = values["architecture"]
     if not isinstance(architecture, str):
-        return copy.deepcopy(architecture)
+        return architecture
     if architecture == "conv" and values["kind"] == "rows":
         (n_features,) = values["input_shape"]
         raise ValueError(

@@ -10,6 +10,7 @@ import torch
 from skganomaly import AnoGANDetector, GANomalyDetector
 from skganomaly.architectures import MLP, ConvNet
 from skganomaly.datasets import AnomalyDataset, make_anomalies
+from skganomaly.searches import EncoderSearch
 
 
 def pytest_collection_modifyitems(items):
@@ -89,7 +90,7 @@ def small():
         )
         defaults = {"architecture": tiny, "max_steps": 10, "random_state": 0}
         if issubclass(cls, AnoGANDetector):
-            defaults |= {"encoder_steps": 10, "n_candidates": 50}
+            defaults["search"] = EncoderSearch(encoder_steps=10)
             if conv:
                 tiny.set_params(discriminator_normalization=None)
         return cls(**defaults | params)

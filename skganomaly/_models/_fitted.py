@@ -72,6 +72,11 @@ class FittedModel(nn.Module):
         self.codes = CodeDistribution() if has_codes and not method.has_prior else None
         self.references = References()
 
+    def __repr__(self) -> str:
+        # torch's would list every layer, in notebooks too.
+        name, shape = type(self.method).__name__, self.input_shape
+        return f"<{type(self).__name__} of {name}; rows of shape {shape}>"
+
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one row, channels first."""

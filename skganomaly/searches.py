@@ -145,7 +145,7 @@ class EncoderSearch(_Search):
         ----------
         method : Method
             AnoGAN's networks.
-        x : Tensor of shape (n_members, n_rows, *input_shape)
+        x : Tensor of shape ``(n_members, n_rows, *input_shape)``
             Scaled rows.
 
         Returns
@@ -220,7 +220,7 @@ class GradientSearch(_Search):
         ----------
         method : Method
             AnoGAN's networks.
-        x : Tensor of shape (n_members, n_rows, *input_shape)
+        x : Tensor of shape ``(n_members, n_rows, *input_shape)``
             Scaled rows.
 
         Returns
@@ -298,7 +298,7 @@ class NearestSearch(_Search):
         ----------
         method : Method
             AnoGAN's networks.
-        x : Tensor of shape (n_members, n_rows, *input_shape)
+        x : Tensor of shape ``(n_members, n_rows, *input_shape)``
             Scaled rows.
 
         Returns

@@ -69,7 +69,7 @@ class Game:
 
         Parameters
         ----------
-        x : Tensor of shape (n_members, batch_size, *input_shape)
+        x : Tensor of shape ``(n_members, batch_size, *input_shape)``
             Scaled rows.
         noisy : Tensor of the same shape
             The same rows with the noise that ``input_noise`` asks for.
@@ -95,9 +95,9 @@ class Method(Game, nn.Module):
     A subclass builds its networks in the constructor and has :meth:`losses` and
     :meth:`parts`. Where the method has codes or reconstructions, it also has
     ``encode(x)``, which returns codes of shape (n_members, n_rows, latent_dim),
-    ``decode(codes)``, which returns rows of shape (n_members, n_rows, *input_shape), or
-    ``reconstruct(x)``, which returns rows; the first two make the third superfluous.
-    The detector has the methods that these allow.
+    ``decode(codes)``, which returns rows shaped like ``x``, or ``reconstruct(x)``, which
+    returns rows too; the first two make the third superfluous. The detector has the
+    methods that these allow.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ class Method(Game, nn.Module):
 
         Parameters
         ----------
-        x : Tensor of shape (n_members, n_rows, *input_shape)
+        x : Tensor of shape ``(n_members, n_rows, *input_shape)``
             Scaled rows.
         names : collection of str
             The parts that are asked for, of ``part_names``. Others may be returned too.

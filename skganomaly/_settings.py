@@ -167,7 +167,7 @@ def resolved(value, default, kind):
     """A value in the place of "auto", in parameter objects too."""
     if is_auto(value):
         return default
-    if hasattr(value, "_validate_params"):
+    if hasattr(value, "_parameter_constraints"):
         value._validate_params()
     defaults = getattr(value, "_defaults", {}).get(kind, {})
     missing = {

@@ -13,10 +13,10 @@ from sklearn.base import clone
 from ._compat import HasMethods, Interval, StrOptions
 from ._cut import is_auto
 from ._fit import Trained
-from ._health import certainty, generator_failure, not_judged, too_short
+from ._health import generator_failure, never_wrong, not_judged, too_short
 from ._models._anogan import AnoGAN, EncoderGame
 from ._sample_quality import N_SAMPLES, compare_samples, n_compared
-from ._settings import few_passes, resolved
+from ._settings import resolved, steps_of_few_passes
 from ._training._net import mean_losses
 from ._training._trainer import Record
 from .adversaries import Logistic, Wasserstein
@@ -469,7 +469,7 @@ class AnoGANDetector(BaseDetector):
         if settings.kind == "rows":
             # The encoder of a table would learn the rows by heart.
             most = self._most_steps["rows"]
-            steps = few_passes(n_groups, settings.batch_size, most)
+            steps = steps_of_few_passes(n_groups, settings.batch_size, most)
         if self.max_steps != "auto":
             steps = min(steps, self.max_steps)
         search = clone(search).set_params(encoder_steps=steps)
@@ -524,7 +524,7 @@ class AnoGANDetector(BaseDetector):
         if isinstance(settings.adversary, Logistic):
             record = trainer.record
             losses = mean_losses(record.history, record.loss_names)
-            trained.problems.append(certainty(losses))
+            trained.problems.append(never_wrong(losses))
         return trained
 
     def _train_gan(self, trainer):

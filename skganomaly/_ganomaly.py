@@ -10,7 +10,7 @@ import torch
 
 from ._compat import Interval, StrOptions
 from ._fit import Trained
-from ._health import certainty, too_short
+from ._health import never_wrong, too_short
 from ._models._ganomaly import GANomaly
 from ._training._net import DiscriminatorRestart, mean_losses
 from ._training._trainer import Builder
@@ -364,13 +364,13 @@ class GANomalyDetector(BaseDetector):
         stream = torch.Generator().manual_seed(trainer.generator.initial_seed() + 1)
         restart = DiscriminatorRestart(
             partial(Builder(trainer.settings, stream), "discriminator"),
-            lambda losses: _in_words(certainty(losses)),
+            lambda losses: _in_words(never_wrong(losses)),
             self.max_restarts,
             trainer.steps_per_pass(),
         )
         net = trainer.run(method, callbacks=[restart, *trainer.callbacks()])
         record = trainer.record
-        problems = [certainty(mean_losses(record.history, record.loss_names))]
+        problems = [never_wrong(mean_losses(record.history, record.loss_names))]
         if self.architecture != "published":
             return Trained(method, net, problems=problems)
         # Large networks whose codes say nothing at first; the published score, their

@@ -20,10 +20,10 @@ __all__ = [
     "DEFAULTS",
     "FEWEST_STEPS",
     "Settings",
-    "few_passes",
     "named_architecture",
     "resolve_settings",
     "resolved",
+    "steps_of_few_passes",
 ]
 
 # Steps that "auto" takes at least, and passes over the rows that it takes at most.
@@ -90,8 +90,6 @@ class Settings:
     contamination : float or None
         None is "auto", which believes the training rows to be normal.
     false_alarm_rate, validation_fraction, learning_rate, beta_1 : float
-        The share of the rows held out may be another than was asked for; see the
-        parameter.
     learning_rate_schedule : str
     own : dict
         Further parameters, of the detector itself.
@@ -178,7 +176,7 @@ def resolved(value, default, kind):
     return clone(value).set_params(**missing) if missing else value
 
 
-def few_passes(n_groups: int, batch_size: int, most: int) -> int:
+def steps_of_few_passes(n_groups: int, batch_size: int, most: int) -> int:
     """So many steps that networks do not learn the rows by heart."""
     passes = round(_PASSES * n_groups / min(batch_size, n_groups))
     return int(np.clip(passes, FEWEST_STEPS, most))

@@ -20,7 +20,7 @@ from ._models._method import Game, Method, Phase
 from ._models._scaling import Scaling
 from ._parameters import CommonParameters
 from ._process import own_settings
-from ._settings import DEFAULTS, few_passes, named_architecture
+from ._settings import DEFAULTS, named_architecture, steps_of_few_passes
 from ._state import StateMixin
 from .scores import named_score, score_words
 
@@ -256,7 +256,7 @@ class BaseDetector(
             return settings
         most = self._most_steps[settings.kind]
         return replace(
-            settings, max_steps=few_passes(n_groups, settings.batch_size, most)
+            settings, max_steps=steps_of_few_passes(n_groups, settings.batch_size, most)
         )
 
     def _chosen_steps(self) -> int | None:

@@ -7,6 +7,7 @@ the mistake in its line is found.
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from typing_extensions import assert_type
 
@@ -70,6 +71,7 @@ def right() -> None:
     assert_type(monitor.alarms(X, cooldown=3)[0].score, float)
     display = ScoreDistributionDisplay.from_estimator(detector, X, y)
     assert_type(display, ScoreDistributionDisplay)
+    assert_type(display.plot(bins=9).figure_, Figure)
 
 
 def wrong() -> None:
@@ -82,6 +84,8 @@ def wrong() -> None:
     Detector(KNNDistance(), higher_is="up")  # type: ignore[arg-type]
     ConvNet(normalization="layer")  # type: ignore[arg-type]
     TimeSeriesDetector(GANomalyDetector())  # type: ignore[call-arg]
+    TimeSeriesDetector(None, window_length=3).set_threshold("most")  # type: ignore[arg-type]
+    ScoreDistributionDisplay.from_estimator(None, [[0.0]], yscale="log")  # type: ignore[call-arg]
     make_anomalies(kind="globl")  # type: ignore[arg-type]
     QuantileThreshold(method="median")  # type: ignore[arg-type]
     InlierKFold(5, False)  # type: ignore[call-arg]

@@ -20,8 +20,8 @@ from skganomaly import _anogan as anogan_module
 from skganomaly import _ganomaly as ganomaly_module
 from skganomaly._health import (
     HealthRecord,
-    certainty,
     generator_failure,
+    never_wrong,
 )
 from skganomaly._training import AdversarialNet
 from skganomaly.architectures import MLP
@@ -144,9 +144,9 @@ def test_failure_in_words():
 
 def test_certainty_in_words():
     """A cross-entropy of next to nothing is told with a remedy; others are not."""
-    assert certainty({"discriminator": 1e-3, "latent": 0.0}) is None
-    assert certainty({"reconstruction": 0.0}) is None
-    found = certainty({"discriminator": 4.2e-5})
+    assert never_wrong({"discriminator": 1e-3, "latent": 0.0}) is None
+    assert never_wrong({"reconstruction": 0.0}) is None
+    found = never_wrong({"discriminator": 4.2e-5})
     words = str(found)
     assert found.name == "one_sided" and "never wrong" in words and "4.2e-05" in words
     assert "optimizer_d__lr" in words
@@ -441,7 +441,7 @@ class _Snapshots(Callback):
 def fit_with_verdicts(detector, X, monkeypatch, verdicts):
     """Have the losses of 25 steps each judged so; the snapshots after each."""
     verdicts = iter(verdicts)
-    monkeypatch.setattr(ganomaly_module, "certainty", lambda losses: next(verdicts))
+    monkeypatch.setattr(ganomaly_module, "never_wrong", lambda losses: next(verdicts))
     monkeypatch.setattr(GANomalyDetector, "_problems", lambda *args: [])
     detector.set_params(callbacks=[_Snapshots()]).fit(X)
     monkeypatch.undo()

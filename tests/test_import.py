@@ -87,6 +87,7 @@ def _imports(path):
 
 # The modules of ours that each may import; what is not listed may import anything.
 ARROWS = {
+    "_all_or_nothing": {"_compat"},
     "_compat": set(),
     "_cut": {"thresholds"},
     "_directions": {"_cut"},
@@ -119,11 +120,11 @@ ARROWS = {
     "_scoring": {"_whitening"},
     "_whitening": {"_networks"},
     "_sources": set(),
-    "pipelines": {"_directions", "_sources"},
+    "pipelines": {"_cut", "_directions", "_sources"},
     "_data": set(),
     "thresholds": {"_compat"},
     "model_selection": {"_directions"},
-    "_decisions": {"_cut"},
+    "_decisions": {"_cut", "thresholds"},
     "architectures": {"_compat", "_networks"},
     "_groups": {"_data"},
     "_local_score": {"_networks", "_scoring", "_whitening"},
@@ -190,11 +191,19 @@ ARROWS = {
         "architectures",
     },
     "_autoencoder": {"_base", "_compat", "_losses"},
-    "interop": {"_compat", "_cut", "_decisions", "_directions", "_validation"},
+    "interop": {
+        "_all_or_nothing",
+        "_compat",
+        "_cut",
+        "_decisions",
+        "_directions",
+        "_validation",
+    },
     "__init__": {"_anogan", "_autoencoder", "_ganomaly", "_version", "interop"},
 }
 # What a module may know outside the standard library and NumPy.
 KNOWLEDGE = {
+    "_all_or_nothing": set(),
     "_groups": {"scipy", "sklearn"},
     "_health": {"torch"},
     "_local_score": {"torch"},
@@ -236,13 +245,15 @@ KNOWLEDGE = {
 # The same inside the package for series; names of its own begin with it.
 TIME_ARROWS = {
     "__init__": None,
-    "_adaptive": {"_compat", "_decisions", "thresholds"},
+    "_adaptive": {"_all_or_nothing", "_compat", "_cut"},
     "_alarms": set(),
     "_calendar": set(),
     "_detector": {
+        "_all_or_nothing",
         "_compat",
         "_cut",
         "_decisions",
+        "_directions",
         "_near_copies",
         "thresholds",
         "timeseries._alarms",
@@ -252,10 +263,10 @@ TIME_ARROWS = {
         "timeseries._windows",
     },
     "_drift": set(),
-    "_event_scores": {"model_selection"},
+    "_event_scores": {"_directions"},
     "_inner": set(),
-    "_series": {"_compat"},
-    "_windows": {"_compat", "_decisions", "timeseries._series"},
+    "_series": {"_compat", "_validation"},
+    "_windows": {"_all_or_nothing", "_compat", "timeseries._series"},
 }
 
 
@@ -298,7 +309,7 @@ def test_the_library_does_not_know_its_tools(package):
     if package == "plotting":
         for path in (PACKAGE / package).rglob("*.py"):
             others, ours = _imports(path)
-            tools = ("plotting", "model_selection", "_directions", "pipelines")
+            tools = ("plotting", "_directions", "_sources", "pipelines")
             assert all(name.startswith(tools) for name in ours)
             foreign = others - set(sys.stdlib_module_names)
             assert foreign <= {"matplotlib", "numpy", "sklearn"}

@@ -145,13 +145,8 @@ class FittedModel(nn.Module):
         parts = self.method.parts(x, asked - {"row"}) if asked - {"row"} else {}
         if "row" in asked:
             parts["row"] = x[:1].flatten(2)
-        missing = asked - set(parts)
-        if missing:
-            raise ValueError(
-                f"{type(self.method).__name__}.parts returned no {sorted(missing)}, "
-                f"only {sorted(parts)}. It has to return the parts that it is asked "
-                f"for, of its part_names {self.method.part_names}."
-            )
+        for name in asked:
+            _check_part(type(self.method).__name__, name, parts, x)
         return {name: parts[name] for name in asked}
 
     def scores(
@@ -215,3 +210,18 @@ class FittedModel(nn.Module):
     def freeze(self) -> FittedModel:
         """Leave training mode and need no gradients; returns the model."""
         return self.eval().requires_grad_(False)
+
+
+def _check_part(method, name, parts, x):
+    """Refuse what a method of a user returns in the place of a part."""
+    if name not in parts:
+        raise ValueError(
+            f"{method}.parts returned no {name!r}, only {sorted(parts)}. It has to "
+            "return the parts that it is asked for, of its part_names."
+        )
+    shape, (n_members, n_rows) = tuple(parts[name].shape), x.shape[:2]
+    if len(shape) != 3 or shape[:2] not in ((n_members, n_rows), (1, n_rows)):
+        raise ValueError(
+            f"{method}.parts returned {name!r} of shape {shape}. It has to be "
+            f"(n_members, n_rows, width), with {n_members} and {n_rows} here."
+        )

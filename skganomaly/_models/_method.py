@@ -44,7 +44,7 @@ class Game:
         Returns
         -------
         dict of str to Module
-            With a "generator", and perhaps a "discriminator".
+            One, such as the "generator", and perhaps the "discriminator".
         """
         raise NotImplementedError
 
@@ -103,10 +103,13 @@ class Method(Game, nn.Module):
     ----------
     build : callable
         ``build("encoder")``, ``build("decoder")`` and ``build("discriminator")`` return
-        such a network of the detector's architecture, for all members at once.
-        ``build.codes(n)`` returns random codes of shape (n_members, n, latent_dim).
+        such a network of the detector's architecture, for all members at once; with
+        ``input_shape`` and ``architecture``, one for other rows or of another
+        architecture. ``build.codes(n)`` returns random codes of shape
+        (n_members, n, latent_dim).
     settings : Settings
-        The parameters of the detector, with a value in the place of every "auto".
+        The parameters of the detector, with a value in the place of every "auto"; kept
+        as ``settings``.
     """
 
     part_names: ClassVar[tuple[str, ...]] = ()
@@ -126,6 +129,7 @@ class Method(Game, nn.Module):
 
     def __init__(self, build: Callable[[str], nn.Module], settings: Any) -> None:
         super().__init__()
+        self.settings = settings
 
     @property
     def searches(self) -> bool:

@@ -55,6 +55,12 @@ class Scaling(nn.Module):
         self.register_buffer("center", torch.from_numpy(center))
         self.register_buffer("scale", torch.from_numpy(scale))
         self.register_buffer("single", torch.tensor(single))
+        # The same as a truth value of Python, which an exported graph can go by.
+        self.is_single = bool(single)
+
+    def _load_from_state_dict(self, *args):
+        super()._load_from_state_dict(*args)
+        self.is_single = bool(self.single)
 
     def extra_repr(self):
         """Return what is not a buffer."""
@@ -65,7 +71,7 @@ class Scaling(nn.Module):
 
     def forward(self, rows):
         """Scale a tensor of rows, (n_rows, n_features) to (n_rows, *input_shape)."""
-        if self.single:
+        if self.is_single:
             rows = rows.clamp(-_MOST_SINGLE, _MOST_SINGLE).float()
         scaled = (rows.double() - self.center) / self.scale
         scaled = scaled.clamp(-self.clip, self.clip)
@@ -82,7 +88,7 @@ class Scaling(nn.Module):
         -------
         ndarray of shape (n_rows, *input_shape), float32
         """
-        if self.single and X.dtype != np.float32:
+        if self.is_single and X.dtype != np.float32:
             X = to_single(X)
         with np.errstate(over="ignore"):
             scaled = np.subtract(X, self.center.numpy(), dtype=np.float64)

@@ -47,10 +47,27 @@ class Builder:
         self.settings = settings
         self.generator = generator
 
-    def __call__(self, name: str) -> nn.Module:
-        """Build an "encoder", a "decoder" or a "discriminator"."""
-        settings, architecture = self.settings, self.settings.architecture
-        shape, latent_dim = settings.input_shape, settings.latent_dim
+    def __call__(
+        self,
+        name: str,
+        *,
+        input_shape: tuple[int, ...] | None = None,
+        architecture: Any = None,
+    ) -> nn.Module:
+        """Build an "encoder", a "decoder" or a "discriminator".
+
+        Parameters
+        ----------
+        name : str
+        input_shape : tuple of int or None, default=None
+            Shape of a row for this network, if it is another.
+        architecture : object or None, default=None
+            What builds it, if not the architecture of the detector.
+        """
+        shape = input_shape or self.settings.input_shape
+        if architecture is None:
+            architecture = self.settings.architecture
+        latent_dim = self.settings.latent_dim
         sizes = {
             "encoder": (shape, latent_dim),
             "decoder": (latent_dim, shape),
@@ -65,7 +82,7 @@ class Builder:
         check = partial(check_network, name, shape, latent_dim)
         return build_members(
             lambda: factory(*sizes[name]),
-            settings.n_members,
+            self.settings.n_members,
             self.generator,
             getattr(architecture, "initialize", None),
             # Ours are right for any shape, and can be large.

@@ -95,9 +95,9 @@ class Method(Game, nn.Module):
     A subclass builds its networks in the constructor and has :meth:`losses` and
     :meth:`parts`. Where the method has codes or reconstructions, it also has
     ``encode(x)``, which returns codes of shape (n_members, n_rows, latent_dim),
-    ``decode(codes)``, which returns rows shaped like ``x``, or ``reconstruct(x)``, which
-    returns rows too; the first two make the third superfluous. The detector has the
-    methods that these allow.
+    ``decode(codes)``, which returns rows shaped like ``x``, or ``reconstruct(x)``,
+    which returns rows too; the first two make the third superfluous. The detector has
+    the methods that these allow.
 
     Parameters
     ----------

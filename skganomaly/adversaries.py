@@ -67,7 +67,9 @@ class _Adversary(BaseEstimator):
 
 
 class Wasserstein(_Adversary):
-    """Wasserstein distance with a penalty on the critic's slope; "wgan-gp".
+    """Wasserstein distance, with a penalty on the critic's slope.
+
+    The word "wgan-gp" stands for it.
 
     Parameters
     ----------
@@ -165,9 +167,10 @@ class Wasserstein(_Adversary):
 
 
 class Logistic(_Adversary):
-    """Classification of rows as real or generated, as in the first GANs; "logistic".
+    """Classification of rows as real or generated, as in the first GANs.
 
-    The critic minimises a cross-entropy, the generator its non-saturating counterpart.
+    The word "logistic" stands for it. The critic minimises a cross-entropy, the
+    generator its non-saturating counterpart.
 
     Parameters
     ----------

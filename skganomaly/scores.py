@@ -32,9 +32,10 @@ _AUTO = StrOptions({"auto"})
 
 
 class LocalScore(BaseEstimator):
-    """Distance to the nearest reference rows, given what is usual there; "local".
+    """Distance to the nearest reference rows, given what is usual there.
 
-    The :ref:`user guide <which-detector>` has the formula.
+    The word "local" stands for it; the :ref:`user guide <which-detector>` has the
+    formula.
 
     Parameters
     ----------
@@ -137,7 +138,9 @@ class LocalScore(BaseEstimator):
 
 
 class JointScore(BaseEstimator):
-    """Squared Mahalanobis distance of several parts together; "joint".
+    """Squared Mahalanobis distance of several parts together.
+
+    The word "joint" stands for it.
 
     Parameters
     ----------
@@ -177,7 +180,9 @@ class JointScore(BaseEstimator):
 
 
 class PartScore(BaseEstimator):
-    """Mean square of one part, which the name of the part stands for.
+    """Mean square of one part.
+
+    The name of the part stands for it.
 
     Parameters
     ----------
@@ -208,7 +213,9 @@ class PartScore(BaseEstimator):
 
 
 class WeightedScore(BaseEstimator):
-    """Weighted sum of the sizes of some parts; AnoGAN's "published" is one.
+    """Weighted sum of the sizes of some parts.
+
+    AnoGAN's "published" is one, with weights from its search.
 
     Parameters
     ----------

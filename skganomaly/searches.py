@@ -39,7 +39,7 @@ class _Search(BaseEstimator):
 
     @property
     def n_codes(self) -> int:
-        """Codes that a fit draws for it."""
+        """Number of random codes that a fit draws for the search."""
         return 0
 
     def __init__(
@@ -59,9 +59,9 @@ class _Search(BaseEstimator):
 
 
 class EncoderSearch(_Search):
-    r"""Take the code from an encoder, trained after the GAN [1]_; "encoder".
+    r"""Codes from an encoder that is trained after the GAN [1]_.
 
-    Steps of gradient descent may follow, but need not.
+    The word "encoder" stands for it. Steps of gradient descent may follow.
 
     Parameters
     ----------
@@ -156,7 +156,9 @@ class EncoderSearch(_Search):
 
 
 class GradientSearch(_Search):
-    """Gradient descent from random codes, the same for all rows [1]_; "gradient".
+    """Gradient descent from random codes, the same for all rows [1]_.
+
+    The word "gradient" stands for it.
 
     Parameters
     ----------
@@ -210,7 +212,7 @@ class GradientSearch(_Search):
 
     @property
     def n_codes(self) -> int:
-        """Codes that a fit draws for it."""
+        """Number of random codes that a fit draws for the search."""
         return self.n_starts
 
     def starts(self, method: AnoGAN, x: Tensor) -> Tensor:
@@ -231,7 +233,9 @@ class GradientSearch(_Search):
 
 
 class NearestSearch(_Search):
-    """Gradient descent from those of many codes whose rows are nearest; "nearest".
+    """Gradient descent from those of many random codes whose rows are nearest.
+
+    The word "nearest" stands for it.
 
     Parameters
     ----------
@@ -288,7 +292,7 @@ class NearestSearch(_Search):
 
     @property
     def n_codes(self) -> int:
-        """Codes that a fit draws for it."""
+        """Number of random codes that a fit draws for the search."""
         return self.n_candidates
 
     def starts(self, method: AnoGAN, x: Tensor) -> Tensor:

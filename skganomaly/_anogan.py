@@ -502,7 +502,6 @@ class AnoGANDetector(BaseDetector):
         method, net, samples, callbacks = self._train_gan(trainer)
         n_steps = net.n_steps_
         if search.needs_encoder:
-            method.encoder.requires_grad_(True)
             trainer.run(
                 EncoderGame(method),
                 max_steps=search.encoder_steps,

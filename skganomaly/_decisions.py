@@ -123,6 +123,14 @@ class CutMixin(DecisionMixin):
                 "set_threshold takes any rule."
             )
 
+    def _check_held_out(self, threshold: Any) -> None:
+        """Refuse a rule that needs held-out rows where there are none."""
+        if isinstance(threshold, str) and threshold == "conformal":
+            raise ValueError(
+                "threshold='conformal' needs rows that training does not see, and "
+                "none are held out. Fit with validation_fraction=0.2, for example."
+            )
+
     def _fit_cut(self, training_scores: Callable[[], NDArray[np.float64]]) -> Self:
         """Find the cut that the parameters ask for.
 

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
     from ._models._method import Method
     from ._training._net import AdversarialNet
-    from .base import BaseDetector
     from .reports import Finding
 
 __all__ = ["Trained", "learn", "progress_of"]
@@ -77,7 +76,7 @@ class Trained:
     notes: list[Finding] = field(default_factory=list)
 
 
-def learn(detector: BaseDetector, X: Any, y: Any, groups: Any) -> None:
+def learn(detector: Any, X: Any, y: Any, groups: Any) -> None:
     """Fit a detector: train, describe, find the reference scores, then the cut.
 
     What was learned is given to the detector once all of it is there, but for the
@@ -147,7 +146,7 @@ def learn(detector: BaseDetector, X: Any, y: Any, groups: Any) -> None:
     tasks.end()
 
 
-def progress_of(detector: BaseDetector, method: Method) -> Any:
+def progress_of(detector: Any, method: Method) -> Any:
     """What shows a bar over the rows of chunks, if a search is asked to."""
 
     def progress(chunks: Iterable[Any], n_rows: int) -> Iterable[Any]:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from sklearn.base import clone
 
 from ._cut import is_auto
 from .architectures import MLP, ConvNet
-
-if TYPE_CHECKING:
-    from .base import BaseDetector
 
 __all__ = [
     "DEFAULTS",
@@ -127,7 +124,7 @@ _NOT_SETTINGS = {"callbacks", "device", "net_params", "random_state", "verbose"}
 _NOT_SETTINGS |= {"threshold"}
 
 
-def resolve_settings(detector: BaseDetector, input_shape: tuple[int, ...]) -> Settings:
+def resolve_settings(detector: Any, input_shape: tuple[int, ...]) -> Settings:
     """Settings of a detector for rows of a shape; steps may still be "auto".
 
     Raises

@@ -345,13 +345,5 @@ class BaseDetector(
         score = score.make(method, settings.kind)
         return FittedModel(scaling, method, score, settings.n_members)
 
-    def _check_held_out(self, threshold: Any) -> None:
-        """Refuse a rule that needs held-out rows where there are none."""
-        if isinstance(threshold, str) and threshold == "conformal":
-            raise ValueError(
-                "threshold='conformal' needs rows that training does not see, and "
-                "none are held out. Fit with validation_fraction=0.2, for example."
-            )
-
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "offset_")

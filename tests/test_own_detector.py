@@ -1,5 +1,6 @@
 """What the page "Write your own detector" builds keeps the promises of ours."""
 
+import copy
 import importlib.util
 import re
 import sys
@@ -15,7 +16,7 @@ from torch import nn
 
 from skganomaly import AutoencoderDetector
 from skganomaly.architectures import MLP
-from skganomaly.base import BaseDetector, Method
+from skganomaly.base import BaseDetector, Game, Method, Trained
 from skganomaly.checks import check_architecture, check_detector
 from skganomaly.losses import squared_error
 
@@ -209,6 +210,46 @@ def test_own_constructor_has_all_parameters():
     assert Further(weight=3.0, n_members=2).get_params()["weight"] == 3.0
     with pytest.raises(TypeError, match="latent_dims"):
         Further(latent_dims=3)
+
+
+class OnlyDecoder(Game):
+    """The second training of a detector, of a part of its networks."""
+
+    def __init__(self, method):
+        self.method = method
+
+    def players(self):
+        return {"decoder": self.method.generator[1]}
+
+    def losses(self, x, noisy, phase, random):
+        made = self.method.decode(self.method.encode(x))
+        return {"decoder": {"decoder": squared_error(made, x)}}
+
+
+class TwiceDetector(BaseDetector):
+    _method = Plain
+    _n_trainings = 2
+
+    def _train(self, trainer):
+        method = trainer.build(self._method)
+        net = trainer.run(method, is_last=False)
+        self.encoders = [copy.deepcopy(method.generator[0].state_dict())]
+        self.decoders = [copy.deepcopy(method.generator[1].state_dict())]
+        trainer.run(OnlyDecoder(method), max_steps=7, learning_rate=1e-2, label="Again")
+        self.encoders.append(method.generator[0].state_dict())
+        self.decoders.append(method.generator[1].state_dict())
+        return Trained(method, net)
+
+
+def test_a_method_may_train_one_game_after_another():
+    check_detector(TwiceDetector())
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    detector = TwiceDetector(random_state=0, max_steps=5).fit(X)
+    assert detector.n_iter_ == detector.history_[-1]["n_steps"] == 12
+    assert {"reconstruction"} <= set(detector.history_[0])
+    assert {"decoder"} <= set(detector.history_[-1])
+    for pair, same in ((detector.encoders, True), (detector.decoders, False)):
+        assert all(torch.equal(pair[0][k], pair[1][k]) for k in pair[0]) is same
 
 
 class NoDecoder(BaseEstimator):

@@ -69,6 +69,10 @@ class Run:
         self.orders = orders
         self.on_gradient = on_gradient
         self.averaged = next(iter(self.players))
+        for player in self.players.values():
+            # As an earlier run has left it.
+            if not any(p.requires_grad for p in player.parameters()):
+                player.requires_grad_(True)
         self.n_steps = 0
         self.average = None
 

@@ -237,20 +237,19 @@ class Trainer:
             of it was done.
         """
         settings = self.settings
+        options = {
+            "average_decay": average_decay,
+            "lr": settings.learning_rate if learning_rate is None else learning_rate,
+            "noise": self._noise_scale() if noise else None,
+        }
+        if discriminator_learning_rate is not None:
+            options["optimizer_d__lr"] = discriminator_learning_rate
         net = self._new_net(
             game,
             settings.max_steps if max_steps is None else max_steps,
             self.callbacks() if callbacks is None else callbacks,
             phase,
-            average_decay=average_decay,
-            lr=settings.learning_rate if learning_rate is None else learning_rate,
-            # Those of the user replace it.
-            **(
-                {}
-                if discriminator_learning_rate is None
-                else {"optimizer_d__lr": discriminator_learning_rate}
-            ),
-            noise=self._noise_scale() if noise else None,
+            options,
         )
         try:
             # Already initialised, so that the networks keep their seeded weights.
@@ -279,7 +278,7 @@ class Trainer:
             self._rows = RowDataset(self.X, self.scaling, self.device)
         return self._rows
 
-    def _new_net(self, game, max_steps, callbacks, phase, **options):
+    def _new_net(self, game, max_steps, callbacks, phase, options):
         """The skorch net around a game, initialised and not yet trained."""
         settings, detector = self.settings, self.detector
         averaged = options["average_decay"] is not None

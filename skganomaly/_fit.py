@@ -52,16 +52,20 @@ _ABOUT_ROWS = ("constant", "near_copies", "too_few")
 class Trained:
     """What a detector's training returns.
 
-    Attributes
+    Parameters
     ----------
     method : Method
-    net : AdversarialNet
-        To be shown to the user.
+        The trained networks.
+    net : skorch.NeuralNet
+        What becomes ``net_``.
     n_unseen_steps : int, default=0
-        Steps of networks that no row goes through, which cannot know rows by heart.
-    report : dict
-        Entries of the report that the method knows better.
-    problems, notes : list of Finding or None
+        Steps of networks that never see a row, and so cannot memorise any.
+    report : dict, default={}
+        Entries of the training report that replace those of the same name.
+    problems : list of Finding or None, default=[]
+        What went wrong; None stands for nothing.
+    notes : list of Finding, default=[]
+        What is good to know.
     """
 
     method: Method

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from typing_extensions import assert_type
 
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector, from_pyod
+from skganomaly.adversaries import Wasserstein
 from skganomaly.architectures import MLP, ConvNet
 from skganomaly.benchmark import Detector, KNNDistance, compare, format_summary
 from skganomaly.datasets import AnomalyDataset, load_bundled, make_anomalies
 from skganomaly.interop import SklearnDetector
+from skganomaly.losses import absolute_error
 from skganomaly.model_selection import (
     InlierKFold,
     anomaly_roc_auc,
@@ -23,6 +25,8 @@ from skganomaly.model_selection import (
 )
 from skganomaly.pipelines import ThroughPipeline, through
 from skganomaly.plotting import ScoreDistributionDisplay
+from skganomaly.scores import LocalScore
+from skganomaly.searches import GradientSearch
 from skganomaly.thresholds import QuantileThreshold, TailThreshold
 from skganomaly.timeseries import (
     AdaptiveThreshold,
@@ -43,6 +47,9 @@ def right() -> None:
     assert_type(detector.set_threshold(lambda scores: scores.max()), GANomalyDetector)
     assert_type(detector.set_threshold(QuantileThreshold()), GANomalyDetector)
     assert_type(AnoGANDetector.from_paper("anogan", latent_dim=8), AnoGANDetector)
+    AnoGANDetector(search=GradientSearch(n_steps=9), adversary=Wasserstein(penalty=1.0))
+    AutoencoderDetector(score_type=LocalScore(), reconstruction_loss=absolute_error)
+    assert_type(detector.settings_.latent_dim, int)
     assert_type(detector.training_report_.problems[0].remedy, str)
     assert_type(TailThreshold(rate=1e-3).fit([0.0, 1.0]).scale_, float)
     assert_type(load_bundled()["wine"].n_anomalies, int | None)
@@ -70,8 +77,9 @@ def right() -> None:
 def wrong() -> None:
     AutoencoderDetector(max_steps="10")  # type: ignore[arg-type]
     GANomalyDetector(architecture="cnn")  # type: ignore[arg-type]
-    GANomalyDetector(score_type="published")  # type: ignore[arg-type]
     GANomalyDetector(latent_dims=3)  # type: ignore[call-arg]
+    GANomalyDetector(reconstruction_loss="l3")  # type: ignore[arg-type]
+    AnoGANDetector(search=GradientSearch(n_step=9))  # type: ignore[call-arg]
     GANomalyDetector(threshold="conform")  # type: ignore[arg-type]
     Detector(KNNDistance(), higher_is="up")  # type: ignore[arg-type]
     ConvNet(normalization="layer")  # type: ignore[arg-type]

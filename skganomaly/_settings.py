@@ -5,25 +5,22 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from sklearn.base import clone
 
 from ._cut import is_auto
+from ._parameters import CommonParameters
 from .architectures import MLP, ConvNet
-
-if TYPE_CHECKING:
-    from .base import BaseDetector
 
 __all__ = [
     "DEFAULTS",
     "FEWEST_STEPS",
     "Settings",
-    "few_passes",
     "named_architecture",
     "resolve_settings",
     "resolved",
+    "steps_of_few_passes",
 ]
 
 # Steps that "auto" takes at least, and passes over the rows that it takes at most.
@@ -90,8 +87,6 @@ class Settings:
     contamination : float or None
         None is "auto", which believes the training rows to be normal.
     false_alarm_rate, validation_fraction, learning_rate, beta_1 : float
-        The share of the rows held out may be another than was asked for; see the
-        parameter.
     learning_rate_schedule : str
     own : dict
         Further parameters, of the detector itself.
@@ -129,7 +124,7 @@ _NOT_SETTINGS = {"callbacks", "device", "net_params", "random_state", "verbose"}
 _NOT_SETTINGS |= {"threshold"}
 
 
-def resolve_settings(detector: BaseDetector, input_shape: tuple[int, ...]) -> Settings:
+def resolve_settings(detector: Any, input_shape: tuple[int, ...]) -> Settings:
     """Settings of a detector for rows of a shape; steps may still be "auto".
 
     Raises
@@ -139,8 +134,8 @@ def resolve_settings(detector: BaseDetector, input_shape: tuple[int, ...]) -> Se
     """
     kind = "rows" if len(input_shape) == 1 else "maps"
     given = {
-        name: value
-        for name, value in detector.get_params(deep=False).items()
+        name: getattr(detector, name)
+        for name in _parameter_names(type(detector))
         if name not in _NOT_SETTINGS
     }
     defaults = detector._defaults[kind]
@@ -163,22 +158,27 @@ def resolve_settings(detector: BaseDetector, input_shape: tuple[int, ...]) -> Se
     return Settings(**{name: values[name] for name in common}, own=own)
 
 
+def _parameter_names(cls):
+    """Names of all that is stored, also where a subclass takes less of a user."""
+    classes = [base for base in cls.__mro__ if issubclass(base, CommonParameters)]
+    return sorted({name for base in classes for name in base._get_param_names()})
+
+
 def resolved(value, default, kind):
     """A value in the place of "auto", in parameter objects too."""
     if is_auto(value):
         return default
-    if hasattr(value, "_validate_params"):
+    if hasattr(value, "_parameter_constraints"):
         value._validate_params()
-    defaults = getattr(value, "_defaults", {}).get(kind, {})
-    missing = {
-        name: chosen
-        for name, chosen in defaults.items()
-        if is_auto(getattr(value, name, None))
-    }
-    return clone(value).set_params(**missing) if missing else value
+    # A copy, as what is set on an object later is for the next fit.
+    value = copy.deepcopy(value)
+    for name, chosen in getattr(value, "_defaults", {}).get(kind, {}).items():
+        if is_auto(getattr(value, name, None)):
+            setattr(value, name, chosen)
+    return value
 
 
-def few_passes(n_groups: int, batch_size: int, most: int) -> int:
+def steps_of_few_passes(n_groups: int, batch_size: int, most: int) -> int:
     """So many steps that networks do not learn the rows by heart."""
     passes = round(_PASSES * n_groups / min(batch_size, n_groups))
     return int(np.clip(passes, FEWEST_STEPS, most))
@@ -207,7 +207,7 @@ def _check_score(detector, score_type):
 def _resolve_architecture(detector, values):
     architecture = values["architecture"]
     if not isinstance(architecture, str):
-        return copy.deepcopy(architecture)
+        return architecture
     if architecture == "conv" and values["kind"] == "rows":
         (n_features,) = values["input_shape"]
         raise ValueError(

@@ -1,7 +1,6 @@
-"""Tests of AnoGAN: who is trained when, on what, and what its scores are."""
+"""Tests of AnoGAN as a detector: its encoder, its searches, what its scores are."""
 
 import pickle
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,28 +10,19 @@ from sklearn.base import clone
 from torch.nn import functional as F
 
 from skganomaly import AnoGANDetector
-from skganomaly._anogan import AnoGANObjective, EncoderObjective
-from skganomaly._data import FeatureScaler, RowDataset, TensorBatches
-from skganomaly._networks import build_members
-from skganomaly._training import AdversarialNet
+from skganomaly._models._anogan import EncoderGame
+from skganomaly._training._trainer import Trainer
+from skganomaly.adversaries import Logistic, Wasserstein
 from skganomaly.architectures import MLP, ConvNet
+from skganomaly.searches import EncoderSearch, GradientSearch, NearestSearch
 
-CPU = torch.device("cpu")
-N_MEMBERS, WIDTH, LATENT_DIM = 2, 3, 2
-OBJECTIVE = {
-    "loss": "wgan-gp",
-    "latent_dim": LATENT_DIM,
-    "n_critic": 1,
-    "gradient_penalty": 10.0,
-    "penalty_interval": 1,
-}
 # A search of each kind, and all that there is to them.
 SEARCHES = {
-    "encoder": {"search": "encoder"},
-    "encoder, refined": {"search": "encoder", "n_search_steps": 3},
-    "gradient": {"search": "gradient", "n_search_steps": 4, "n_starts": 2},
-    "nearest": {"search": "nearest", "n_search_steps": 3, "n_starts": 3},
-    "nearest alone": {"search": "nearest", "n_search_steps": 0},
+    "encoder": EncoderSearch(encoder_steps=10),
+    "encoder, refined": EncoderSearch(encoder_steps=10, n_steps=3),
+    "gradient": GradientSearch(n_steps=4, n_starts=2),
+    "nearest": NearestSearch(n_candidates=50, n_steps=3, n_starts=3),
+    "nearest alone": NearestSearch(n_candidates=50, n_steps=0),
 }
 every_search = pytest.mark.parametrize("search", SEARCHES.values(), ids=SEARCHES)
 # Those that differ in what scores are made of, not only in how long they look.
@@ -40,35 +30,17 @@ KINDS = ["encoder", "gradient", "nearest"]
 one_search_of_a_kind = pytest.mark.parametrize(
     "search", [SEARCHES[kind] for kind in KINDS], ids=KINDS
 )
-both_losses = pytest.mark.parametrize("loss", ["wgan-gp", "logistic"])
+# Where the kind does not matter but for whether there is an encoder.
+encoder_or_none = pytest.mark.parametrize(
+    "search",
+    [EncoderSearch(encoder_steps=2, n_steps=2), NearestSearch(n_steps=2)],
+    ids=["encoder", "nearest"],
+)
 
 
-def make_objective(**options):
-    random = torch.Generator().manual_seed(7)
-    return AnoGANObjective(**OBJECTIVE | {"random": random} | options)
-
-
-def make_networks(normalization=None, seed=0):
-    """A tiny generator and critic of two members."""
-    architecture = MLP(
-        hidden_layer_sizes=(5,),
-        discriminator_layer_sizes=(6,),
-        normalization=normalization,
-    )
-    generator = torch.Generator().manual_seed(seed)
-
-    def build(factory):
-        return build_members(factory, N_MEMBERS, generator, architecture.initialize)
-
-    return {
-        "generator": build(lambda: architecture.decoder(LATENT_DIM, (WIDTH,))),
-        "discriminator": build(lambda: architecture.discriminator((WIDTH,))),
-    }
-
-
-def make_rows(n_rows=8, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(N_MEMBERS, n_rows, WIDTH, generator=generator) + 1
+def networks_of(detector):
+    """Generator, critic, and encoder or candidates."""
+    return dict(detector.model_.method.named_children())
 
 
 def state_of(network):
@@ -78,306 +50,6 @@ def state_of(network):
 def differs(first, second):
     """Names of the tensors in which two states differ."""
     return {name for name, value in first.items() if (value != second[name]).any()}
-
-
-def train(objective, networks, max_steps, **options):
-    """Train, and return the states of the networks before each step and at the end."""
-    states = []
-
-    def watched(generator, discriminator, x, noisy):
-        states.append([state_of(generator), state_of(discriminator)])
-        return objective(generator, discriminator, x, noisy)
-
-    X = np.random.default_rng(0).normal(size=(40, WIDTH))
-    defaults = {
-        "lr": 1e-2,
-        "batch_size": 8,
-        "max_epochs": len(TensorBatches.epoch_lengths(40, 8, max_steps)),
-        "device": "cpu",
-        "verbose": 0,
-        "schedule": "constant",
-        "iterator_train": TensorBatches,
-        "iterator_train__n_members": N_MEMBERS,
-        "iterator_train__max_steps": max_steps,
-        "iterator_train__generator": torch.Generator().manual_seed(3),
-    }
-    net = AdversarialNet(
-        networks, watched, max_steps=max_steps, **defaults | options
-    ).initialize()
-    net.partial_fit(
-        RowDataset(X, FeatureScaler("standard", (WIDTH,)).fit(X), CPU),
-    )
-    states.append([state_of(network) for network in networks.values()])
-    return net, states
-
-
-# Who moves when.
-
-
-@both_losses
-def test_a_critic_step_moves_the_critic_alone(loss):
-    """Before the generator's first turn not a bit of it has changed."""
-    networks = make_networks()
-    _, states = train(make_objective(loss=loss, n_critic=2), networks, 1)
-    assert not differs(states[0][0], states[1][0])
-    # The bias of the head shifts real and generated values alike.
-    assert differs(states[0][1], states[1][1]) >= set(states[0][1]) - {"head.0.bias"}
-
-
-@both_losses
-def test_a_generator_step_moves_the_generator_alone(loss):
-    """With the critic's rate at zero not a bit of it changes."""
-    networks = make_networks()
-    _, states = train(make_objective(loss=loss), networks, 1, optimizer_d__lr=0.0)
-    assert differs(states[0][0], states[1][0]) == set(states[0][0])
-    assert not differs(states[0][1], states[1][1])
-
-
-@both_losses
-@pytest.mark.parametrize("n_critic", [1, 3])
-def test_generator_moves_on_every_so_manieth_step(loss, n_critic):
-    """The critic moves on all of them."""
-    networks = make_networks()
-    net, states = train(make_objective(loss=loss, n_critic=n_critic), networks, 10)
-    assert net.n_steps_ == 10
-    moves = [
-        (bool(differs(a[0], b[0])), bool(differs(a[1], b[1])))
-        for a, b in pairwise(states)
-    ]
-    assert moves == [(step % n_critic == 0, True) for step in range(1, 11)]
-
-
-def test_history_has_terms_that_come_now_and_then():
-    """Each is the mean over the steps that it came in."""
-    seen = {"generator": [], "discriminator": [], "penalty": []}
-    objective = make_objective(n_critic=4, penalty_interval=3)
-
-    def watched(*args):
-        terms = objective(*args)
-        for name, value in (terms[0] | terms[1]).items():
-            seen[name].append(value.detach().mean().item())
-        return terms
-
-    net, _ = train(watched, make_networks(), 500)
-    assert {name: len(values) for name, values in seen.items()} == {
-        "generator": 125,
-        "discriminator": 500,
-        "penalty": 166,
-    }
-    # Epochs of 25 steps, of which each fourth and each third have these terms.
-    last = {"generator": 6, "discriminator": 25, "penalty": 8}
-    for name, values in seen.items():
-        expected = np.mean(values[-last[name] - (name == "generator") :])
-        assert_allclose(net.history[-1][name], expected, rtol=1e-5)
-
-
-# Losses.
-
-
-def drawn_again(x, loss="wgan-gp"):
-    """The first code and the first share that an objective draws."""
-    random = torch.Generator().manual_seed(7)
-    z = torch.randn(*x.shape[:2], LATENT_DIM, generator=random)
-    return z, torch.rand(*x.shape[:2], *[1] * (x.ndim - 2), generator=random)
-
-
-def test_wasserstein_losses():
-    """The critic raises its values of real rows over those of generated ones."""
-    networks, x = make_networks(), make_rows()
-    generator, critic = networks.values()
-    fake = generator(drawn_again(x)[0])
-    for_generator, for_critic = make_objective(gradient_penalty=0)(
-        generator, critic, x, x
-    )
-    real_values, fake_values = critic(x)[0], critic(fake)[0]
-    assert set(for_generator) == {"generator"} and set(for_critic) == {"discriminator"}
-    assert_allclose(
-        for_generator["generator"].detach(), -fake_values.mean(1).detach(), rtol=1e-5
-    )
-    assert_allclose(
-        for_critic["discriminator"].detach(),
-        (fake_values.mean(1) - real_values.mean(1)).detach(),
-        rtol=1e-5,
-        atol=1e-7,
-    )
-
-
-def test_logistic_losses():
-    """Cross-entropies with ones for real and zeros for generated rows."""
-    networks, x = make_networks(), make_rows()
-    generator, critic = networks.values()
-    fake = generator(drawn_again(x)[0])
-    for_generator, for_critic = make_objective(loss="logistic", gradient_penalty=0)(
-        generator, critic, x, x
-    )
-
-    def cross_entropy(rows, label):
-        logits = critic(rows)[0].detach()
-        return F.binary_cross_entropy_with_logits(
-            logits, torch.full_like(logits, label), reduction="none"
-        ).mean(1)
-
-    assert_allclose(
-        for_generator["generator"].detach(), cross_entropy(fake, 1.0), rtol=1e-6
-    )
-    assert_allclose(
-        for_critic["discriminator"].detach(),
-        (cross_entropy(x, 1.0) + cross_entropy(fake, 0.0)) / 2,
-        rtol=1e-6,
-    )
-    assert set(for_critic) == {"discriminator"}
-
-
-@both_losses
-@pytest.mark.parametrize("interval", [1, 3])
-def test_penalty_comes_on_every_so_manieth_batch(loss, interval):
-    """It weighs as many times more, so that its mean weight stays the same."""
-    generator, critic = make_networks().values()
-    weight = 2.5
-    objective = make_objective(
-        loss=loss, gradient_penalty=weight, penalty_interval=interval
-    )
-    random = torch.Generator().manual_seed(7)
-    for call in range(1, 8):
-        x = make_rows(seed=call)
-        _, terms = objective(generator, critic, x, x)
-        fake = generator(torch.randn(*x.shape[:2], LATENT_DIM, generator=random))
-        assert ("penalty" in terms) == (call % interval == 0)
-        if "penalty" not in terms:
-            continue
-        rows, target, half = x, 0.0, 0.5
-        if loss == "wgan-gp":
-            share = torch.rand(*x.shape[:2], 1, generator=random)
-            rows, target, half = share * x + (1 - share) * fake, 1.0, 1.0
-        slopes = slopes_of(critic, rows)
-        by_hand = (slopes - target).square().mean(1) * half * weight * interval
-        assert_allclose(terms["penalty"].detach(), by_hand, rtol=1e-4)
-
-
-def slopes_of(critic, rows):
-    """Norm of the gradient of the critic's value at each row, one by one."""
-    norms = torch.zeros(rows.shape[:2])
-    for i in range(rows.shape[1]):
-        row = rows[:, i : i + 1].detach().clone().requires_grad_()
-        (slope,) = torch.autograd.grad(critic(row)[0].sum(), row)
-        norms[:, i] = slope.flatten(1).norm(dim=1)
-    return norms
-
-
-@both_losses
-def test_penalty_has_no_say_in_the_generator(loss):
-    """Its gradient is the critic's alone."""
-    generator, critic = make_networks().values()
-    x = make_rows()
-    _, terms = make_objective(loss=loss)(generator, critic, x, x)
-    gradients = torch.autograd.grad(
-        terms["penalty"].sum(), list(generator.parameters()), allow_unused=True
-    )
-    assert gradients == (None,) * len(gradients)
-    weight = critic.features[0].weight
-    (gradient,) = torch.autograd.grad(terms["penalty"].sum(), weight)
-    assert (gradient != 0).any()
-
-
-def test_shares_of_an_image_are_one_number():
-    """All pixels of an interpolate lie at the same place between two images."""
-    seen = []
-
-    def critic(rows):
-        seen.append(rows)
-        return rows.flatten(2).sum(2), rows.flatten(2)
-
-    x = torch.ones(2, 6, 3, 4, 5)
-    objective = make_objective()
-    objective(lambda z: torch.zeros_like(x, requires_grad=True), critic, x, x)
-    shares = seen[-1].detach().flatten(2)
-    assert_array_equal(shares, shares[:, :, :1].expand_as(shares))
-    assert ((shares > 0) & (shares < 1)).all()
-    assert len(torch.unique(shares)) == 12
-    assert_array_equal(shares[:, :, 0], drawn_again(x)[1].flatten(1))
-
-
-def test_steep_critics_are_brought_to_slope_one():
-    """What the penalty of WGAN-GP is for: a training with it has gentler critics."""
-    slopes = {}
-    for weight in (0.0, 10.0):
-        networks = make_networks()
-        objective = make_objective(gradient_penalty=weight)
-        train(objective, networks, 200, optimizer_d__lr=3e-2)
-        slopes[weight] = slopes_of(networks["discriminator"], make_rows(100)).mean()
-    assert slopes[0.0] > 3
-    assert slopes[10.0] < 1.5
-
-
-# The moving average.
-
-
-@pytest.mark.parametrize("n_critic", [1, 2])
-@pytest.mark.parametrize("decay", [0.0, 0.8])
-@pytest.mark.parametrize("normalization", [None, "batch"])
-def test_finished_generator_is_a_moving_average(n_critic, decay, normalization):
-    """Of what it was after each of its steps, running statistics included."""
-    networks = make_networks(normalization)
-    net, states = train(
-        make_objective(n_critic=n_critic), networks, 11, average_decay=decay
-    )
-    steps = [state for state, _ in states[1:]][n_critic - 1 :: n_critic]
-    average = steps[0]
-    for state in steps[1:]:
-        average = {
-            name: decay * average[name] + (1 - decay) * value
-            for name, value in state.items()
-        }
-    critic = state_of(networks["discriminator"])
-    net.finish()
-    finished = state_of(networks["generator"])
-    floating = [name for name in finished if finished[name].is_floating_point()]
-    assert any("running_var" in name for name in floating) == bool(normalization)
-    for name in floating:
-        assert_allclose(finished[name], average[name], rtol=1e-4, atol=1e-6)
-    if decay:
-        assert differs(states[-1][0], finished) >= set(
-            dict(networks["generator"].named_parameters())
-        )
-    assert not differs(critic, state_of(networks["discriminator"]))
-
-
-def test_without_average_the_last_weights_stay():
-    """None keeps the generator as its last step left it."""
-    networks = make_networks()
-    net, states = train(make_objective(), networks, 5)
-    net.finish()
-    assert not differs(states[-1][0], state_of(networks["generator"]))
-
-
-# The encoder.
-
-
-@pytest.mark.parametrize("weight", [0.0, 1.0, 0.3])
-def test_encoder_losses(weight):
-    """Residuals of rows and features, and a little of the squared code."""
-    generator, critic = make_networks().values()
-    x = make_rows()
-    noisy = x + 0.1
-    objective = EncoderObjective(generator, lambda rows: critic(rows)[1], weight)
-
-    def encoder(rows):
-        return rows[:, :, :LATENT_DIM]
-
-    terms, others = objective(encoder, None, x, noisy)
-    assert others == {}
-    code = noisy[:, :, :LATENT_DIM]
-    made = generator(code)
-    expected = {
-        "encoder_reconstruction": (x - made).square().mean((1, 2)),
-        "encoder_prior": 0.01 * code.square().mean((1, 2)),
-    }
-    if weight:
-        difference = critic(x)[1] - critic(made)[1]
-        expected["encoder_features"] = weight * difference.square().mean((1, 2))
-    assert set(terms) == set(expected)
-    for name, value in expected.items():
-        assert_allclose(terms[name].detach(), value.detach(), rtol=1e-5)
 
 
 ENCODED = {
@@ -390,8 +62,7 @@ ENCODED = {
     "conv, critic with batch norm": (
         {
             "architecture": ConvNet(base_channels=2, n_blocks=2),
-            "loss": "logistic",
-            "gradient_penalty": 0,
+            "adversary": Logistic(penalty=0),
         },
         True,
     ),
@@ -403,32 +74,37 @@ def test_encoder_is_trained_behind_finished_networks(
     small, params, maps, table, images, monkeypatch
 ):
     """Its training changes neither generator nor critic, statistics included."""
-    train_encoder = AnoGANDetector._train_encoder
+    run = Trainer.run
     before, after = {}, {}
 
-    def watched(detector, *args):
-        networks = detector.net_.networks
+    def watched(trainer, game, **options):
+        if not isinstance(game, EncoderGame):
+            return run(trainer, game, **options)
+        networks = dict(game.method.named_children())
         before.update({name: state_of(n) for name, n in networks.items()})
-        train_encoder(detector, *args)
+        net = run(trainer, game, **options)
         after.update({name: state_of(n) for name, n in networks.items()})
+        return net
 
-    monkeypatch.setattr(AnoGANDetector, "_train_encoder", watched)
-    detector = small(AnoGANDetector, search="encoder", **params)
-    detector.fit(images if maps else table)
+    monkeypatch.setattr(Trainer, "run", watched)
+    detector = small(AnoGANDetector, **params)
+    networks = networks_of(detector.fit(images if maps else table))
     assert set(before) == {"generator", "discriminator", "encoder"}
     for name in ("generator", "discriminator"):
         assert not differs(before[name], after[name])
-        assert not differs(before[name], state_of(detector.net_.networks[name]))
-    weights = set(dict(detector.net_.networks["encoder"].named_parameters()))
+        assert not differs(before[name], state_of(networks[name]))
+    weights = set(dict(networks["encoder"].named_parameters()))
     assert weights <= differs(before["encoder"], after["encoder"])
-    for network in detector.net_.networks.values():
+    for network in networks.values():
         assert not any(module.training for module in network.modules())
         assert not any(p.requires_grad for p in network.parameters())
 
 
 def test_steps_of_generator_and_encoder_add_up(small, table):
     """The history goes on through the encoder's training."""
-    detector = small(AnoGANDetector, max_steps=30, encoder_steps=60).fit(table)
+    detector = small(
+        AnoGANDetector, max_steps=30, search=EncoderSearch(encoder_steps=60)
+    ).fit(table)
     assert detector.n_iter_ == 90
     ends = [row["n_steps"] for row in detector.history_]
     assert {25, 30, 55, 80, 90} <= set(ends)
@@ -446,7 +122,7 @@ def test_encoder_learns(small, table):
     detector = small(
         AnoGANDetector,
         max_steps=199,
-        encoder_steps=300,
+        search=EncoderSearch(encoder_steps=300),
         learning_rate=5e-3,
         n_members=1,
         input_noise=0.0,
@@ -458,11 +134,11 @@ def test_encoder_learns(small, table):
     assert last < 0.8 * first
 
 
-@pytest.mark.parametrize("search", ["gradient", "nearest"])
+@pytest.mark.parametrize("search", [GradientSearch(n_steps=1), NearestSearch()])
 def test_other_searches_train_no_encoder(small, search, table):
     """Nor do they keep one."""
-    detector = small(AnoGANDetector, search=search, n_search_steps=1).fit(table)
-    assert set(detector.net_.networks) == {"generator", "discriminator", "candidates"}
+    detector = small(AnoGANDetector, search=search).fit(table)
+    assert set(networks_of(detector)) == {"generator", "discriminator", "candidates"}
     assert detector.n_iter_ == 10
 
 
@@ -474,8 +150,8 @@ def test_other_searches_train_no_encoder(small, search, table):
 def test_scoring_leaves_the_networks_alone(small, search, conv, table, images):
     """No method moves a weight, a statistic, a mode or a gradient."""
     X = images if conv else table
-    detector = small(AnoGANDetector, conv=conv, score_type="joint", **search)
-    networks = detector.set_params(latent_dim=5).fit(X).net_.networks
+    detector = small(AnoGANDetector, conv=conv, score_type="joint", search=search)
+    networks = networks_of(detector.set_params(latent_dim=5).fit(X))
     before = {name: state_of(network) for name, network in networks.items()}
     scores = detector.score_samples(X)
     for method in ("reconstruct", "encode", "anomaly_map", "explain", "p_values"):
@@ -494,7 +170,7 @@ def test_scoring_leaves_the_networks_alone(small, search, conv, table, images):
 def test_scores_of_fit_are_scores_of_predict(small, search, score_type, table):
     """Reference scores are what the training rows score later."""
     params = {"score_type": score_type, "contamination": 0.1, "n_members": 2}
-    detector = small(AnoGANDetector, max_steps=5, **params, **search)
+    detector = small(AnoGANDetector, max_steps=5, search=search, **params)
     labels = detector.fit_predict(table)
     assert_array_equal(
         detector.reference_scores_, np.sort(detector.anomaly_score(table))
@@ -503,10 +179,10 @@ def test_scores_of_fit_are_scores_of_predict(small, search, score_type, table):
     assert_array_equal(detector.predict(table), labels)
 
 
-@pytest.mark.parametrize("search", ["encoder", "nearest"])
+@encoder_or_none
 def test_scores_of_fit_are_scores_of_predict_for_images(small, search, images):
     """The same for images."""
-    params = {"search": search, "n_search_steps": 2, "score_type": "published"}
+    params = {"search": search, "score_type": "published"}
     detector = small(AnoGANDetector, conv=True, **params).fit(images)
     assert_array_equal(
         detector.reference_scores_, np.sort(detector.anomaly_score(images))
@@ -515,13 +191,13 @@ def test_scores_of_fit_are_scores_of_predict_for_images(small, search, images):
 
 def inside(detector, X):
     """Scaled rows, what is generated for them, and the features of both."""
-    networks = detector.net_.networks
-    rows = torch.from_numpy(detector.scaler_.transform(X))
-    codes = detector.encode(X).reshape(len(X), detector.n_members_, -1)
+    model, n_members = detector.model_, detector.settings_.n_members
+    rows = torch.from_numpy(model.scaling.transform(X))
+    codes = detector.encode(X).reshape(len(X), n_members, -1)
     codes = torch.from_numpy(codes.transpose(1, 0, 2)).float()
-    x = rows.expand(detector.n_members_, *rows.shape)
-    made = networks["generator"](codes)
-    critic = networks["discriminator"]
+    x = rows.expand(n_members, *rows.shape)
+    made = model.method.generator(codes)
+    critic = model.method.discriminator
     return x, made, critic(x)[1], critic(made)[1]
 
 
@@ -537,9 +213,9 @@ def test_published_score(small, search, residual_loss, feature_weight, table):
         max_steps=3,
         n_members=2,
         score_type="published",
-        residual_loss=residual_loss,
-        feature_weight=feature_weight,
-        **search,
+        search=clone(search).set_params(
+            residual_loss=residual_loss, feature_weight=feature_weight
+        ),
     ).fit(table)
     x, made, features, made_features = (
         part.numpy() for part in inside(detector, table)
@@ -572,7 +248,8 @@ def test_reconstruct_is_what_is_generated_from_the_codes(small, table):
     """In the units of the table, the mean over the members."""
     detector = small(AnoGANDetector, n_members=3).fit(table)
     made = inside(detector, table)[1].mean(0).numpy()
-    expected = made * detector.scaler_.scale_ + detector.scaler_.center_
+    scaling = detector.model_.scaling
+    expected = made * scaling.scale.numpy() + scaling.center.numpy()
     assert_allclose(detector.reconstruct(table), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -589,9 +266,7 @@ def test_search_finds_what_is_normal_and_not_the_rest(score_type):
         n_members=2,
         max_steps=400,
         learning_rate=5e-3,
-        search="nearest",
-        n_candidates=200,
-        n_search_steps=30,
+        search=NearestSearch(n_candidates=200, n_steps=30),
         score_type=score_type,
         random_state=0,
     ).fit(X)
@@ -607,14 +282,13 @@ def test_search_finds_what_is_normal_and_not_the_rest(score_type):
     assert np.abs(counterparts).mean() < 0.5
 
 
-@pytest.mark.parametrize("search", ["gradient", "nearest"])
+@pytest.mark.parametrize("search", [GradientSearch(), NearestSearch(n_candidates=50)])
 def test_search_lowers_the_published_score_of_every_row(small, search, table):
     """Refinement never makes a code worse, as seen from outside."""
     values = []
     for n_steps in (0, 20):
-        detector = small(
-            AnoGANDetector, search=search, n_search_steps=n_steps, n_members=1
-        ).fit(table)
+        detector = small(AnoGANDetector, search=search, n_members=1)
+        detector.set_params(search=clone(search).set_params(n_steps=n_steps)).fit(table)
         x, made, features, made_features = inside(detector, table)
         value = 0.9 * (x - made).abs().mean(2)
         value += 0.1 * (features - made_features).abs().mean(2)
@@ -640,8 +314,8 @@ def test_feature_layer(small, feature_layer, n_members, table):
     ).fit(table)
     x, *_ = inside(detector, table[:50])
     with torch.inference_mode():
-        found = detector._features(detector.net_.networks)(x)
-    layers = detector.net_.networks["discriminator"].features
+        found = detector.model_.method.features(x)
+    layers = detector.model_.method.discriminator.features
     expected = F.leaky_relu(x @ layers[0].weight + layers[0].bias, 0.2)
     if feature_layer != 1:
         expected = F.leaky_relu(expected @ layers[2].weight + layers[2].bias, 0.2)
@@ -649,7 +323,7 @@ def test_feature_layer(small, feature_layer, n_members, table):
     assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("search", ["encoder", "nearest"])
+@encoder_or_none
 @pytest.mark.parametrize("conv", [False, True])
 def test_feature_layer_decides(small, search, conv, table, images):
     """Another layer leads to another score; the last one is the default."""
@@ -662,7 +336,7 @@ def test_feature_layer_decides(small, search, conv, table, images):
             images,
             ConvNet(base_channels=2, n_blocks=2, discriminator_normalization=None),
         )
-    params = {"search": search, "n_search_steps": 2, "score_type": "features"}
+    params = {"search": search, "score_type": "features"}
     scores = [
         small(AnoGANDetector, architecture=architecture, feature_layer=layer, **params)
         .fit(X)
@@ -687,72 +361,75 @@ def test_feature_layer_beyond_the_critic(small, feature_layer, table):
 # What is refused, and what is chosen.
 
 
-@both_losses
-def test_batch_norm_in_a_penalised_critic(loss, images):
+@pytest.mark.parametrize("adversary", [Wasserstein(penalty=1.0), Logistic(penalty=1.0)])
+def test_batch_norm_in_a_penalised_critic(adversary, images):
     """It is refused before any training, and accepted without the penalty."""
     detector = AnoGANDetector(
         architecture=ConvNet(base_channels=2, n_blocks=2),
-        loss=loss,
-        gradient_penalty=1.0,
+        adversary=clone(adversary),
         max_steps=2,
-        encoder_steps=2,
+        search=EncoderSearch(encoder_steps=2),
         random_state=0,
     )
     with pytest.raises(ValueError, match=r"discriminator_normalization=None") as caught:
         detector.fit(images)
-    assert "gradient_penalty=0" in str(caught.value)
+    assert "adversary=Logistic(penalty=0)" in str(caught.value)
     assert not hasattr(detector, "net_")
-    assert detector.set_params(gradient_penalty=0).fit(images).n_iter_ == 4
+    assert detector.set_params(adversary__penalty=0).fit(images).n_iter_ == 4
 
 
 @pytest.mark.parametrize(
-    "params, normalization",
+    "adversary, normalization",
     [
-        ({"loss": "wgan-gp"}, None),
-        ({"loss": "logistic"}, "batch"),
-        ({"loss": "logistic", "gradient_penalty": 1.0}, None),
-        ({"loss": "wgan-gp", "gradient_penalty": 0}, "batch"),
+        ("wgan-gp", None),
+        ("logistic", "batch"),
+        (Logistic(penalty=1.0), None),
+        (Wasserstein(penalty=0), "batch"),
     ],
 )
-def test_named_architecture_suits_the_penalty(params, normalization, images):
+def test_named_architecture_suits_the_penalty(adversary, normalization, images):
     """The critic of "conv" normalises no batches where slopes are penalised."""
     detector = AnoGANDetector(
-        architecture="conv", max_steps=2, encoder_steps=2, random_state=0, **params
+        architecture="conv", max_steps=2, adversary=adversary, random_state=0
     ).fit(images)
-    assert detector.architecture_.discriminator_normalization == normalization
-    assert detector.architecture_.normalization == "batch"
+    architecture = detector.settings_.architecture
+    assert architecture.discriminator_normalization == normalization
+    assert architecture.normalization == "batch"
 
 
 def test_more_starts_than_candidates(small, table):
     """They could not be chosen; nothing is trained for that."""
-    detector = small(AnoGANDetector, search="nearest", n_starts=51, n_candidates=50)
+    search = NearestSearch(n_starts=51, n_candidates=50, n_steps=0)
+    detector = small(AnoGANDetector, search=search)
     with pytest.raises(ValueError, match=r"n_starts=51 is more than n_candidates=50"):
         detector.fit(table)
     assert not hasattr(detector, "net_")
-    detector.set_params(n_starts=50, n_search_steps=0).fit(table)
-    assert np.isfinite(detector.offset_)
+    assert np.isfinite(detector.set_params(search__n_starts=50).fit(table).offset_)
 
 
+# Of the search or adversary that has the parameter, where it is not the detector's.
 BAD_PARAMETERS = [
-    ("loss", "hinge"),
-    ("n_critic", 0),
-    ("gradient_penalty", -1),
-    ("gradient_penalty", "strong"),
-    ("penalty_interval", 0),
+    ("adversary", "hinge"),
+    ("adversary__n_critic", 0),
+    ("adversary__penalty", -1),
+    ("adversary__penalty", "strong"),
+    ("adversary__penalty_interval", 0),
+    ("adversary__learning_rate", 0),
     ("average_decay", 1),
     ("average_decay", -0.1),
-    ("encoder_steps", 0),
-    ("encoder_feature_weight", -1),
     ("search", "random"),
-    ("n_search_steps", -1),
-    ("n_search_steps", 1.5),
-    ("search_learning_rate", 0),
-    ("n_starts", 0),
-    ("n_candidates", 0),
-    ("residual_loss", "huber"),
-    ("feature_weight", 1.1),
+    ("search__encoder_steps", 0),
+    ("search__encoder_learning_rate", 0),
+    ("search__encoder_feature_weight", -1),
+    ("search__n_steps", -1),
+    ("search__n_steps", 1.5),
+    ("search__learning_rate", 0),
+    ("search__n_starts", 0),
+    ("search__n_candidates", 0),
+    ("search__residual_loss", "huber"),
+    ("search__feature_weight", 1.1),
+    ("search__prior_weight", -1),
     ("feature_layer", 0),
-    ("prior_weight", -1),
     ("score_type", "latent"),
     ("max_restarts", -1),
 ]
@@ -761,30 +438,42 @@ BAD_PARAMETERS = [
 @pytest.mark.parametrize(("name", "value"), BAD_PARAMETERS)
 def test_unknown_options(small, name, value, table):
     """A value that a parameter cannot have is refused by name, at fit."""
-    detector = small(AnoGANDetector, max_steps=2).set_params(**{name: value})
-    with pytest.raises(ValueError, match=name):
+    detector = small(AnoGANDetector, max_steps=2, adversary=Wasserstein())
+    if name in ("search__n_starts", "search__n_candidates"):
+        detector.set_params(search=NearestSearch())
+    detector.set_params(**{name: value})
+    with pytest.raises(ValueError, match=name.split("__")[-1]):
         detector.fit(table)
     assert set(vars(detector)) == set(detector.get_params(deep=False))
 
 
-@pytest.mark.parametrize("name", ["n_critic", "average_decay", "prior_weight"])
-@pytest.mark.parametrize("search", ["nearest"])
-def test_parameters_have_an_effect(small, search, name, table):
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"adversary__n_critic": 3},
+        {"average_decay": 0.0},
+        {"search__prior_weight": 5.0},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_parameters_have_an_effect(small, changed, table):
     """What is asked for is done, and so shows in the scores."""
-    other = {"n_critic": 3, "average_decay": 0.0, "prior_weight": 5.0}[name]
-    params = {"search": search, "n_search_steps": 5, "max_steps": 20}
-    scores = [
-        small(AnoGANDetector, **params, **change).fit(table).score_samples(table)
-        for change in ({}, {name: other})
-    ]
-    assert (scores[0] != scores[1]).mean() > 0.9
+    detector = small(
+        AnoGANDetector,
+        adversary=Wasserstein(),
+        search=NearestSearch(n_candidates=50, n_steps=5),
+        max_steps=20,
+    )
+    before = detector.fit(table).score_samples(table)
+    after = detector.set_params(**changed).fit(table).score_samples(table)
+    assert (after != before).mean() > 0.9
 
 
 @pytest.mark.parametrize("n_rows", [2, 7])
 @one_search_of_a_kind
 def test_few_rows(small, n_rows, search, table):
     """Two rows are enough, for each search."""
-    detector = small(AnoGANDetector, max_steps=3, **search).fit(table[:n_rows])
+    detector = small(AnoGANDetector, max_steps=3, search=search).fit(table[:n_rows])
     for X in (table[:n_rows], table, np.full((1, 4), 1e6)):
         assert np.isfinite(detector.score_samples(X)).all()
 
@@ -794,7 +483,7 @@ def test_few_rows(small, n_rows, search, table):
 def test_constant_rows(small, search):
     """Where all rows are the same, nothing divides by zero."""
     X = np.full((40, 3), 7.0)
-    detector = small(AnoGANDetector, **search).fit(X)
+    detector = small(AnoGANDetector, search=search).fit(X)
     assert np.isfinite(detector.score_samples(np.vstack([X, X + 1000]))).all()
     assert (detector.predict(X) == 1).all()
 
@@ -803,7 +492,7 @@ SHAPES = [(1, 13), (4, 1), (1, 1, 1), (1, 5, 7), (3, 9, 6)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("search", ["encoder", "nearest"])
+@encoder_or_none
 def test_windows_and_images_of_any_size(small, shape, search):
     """Flat rows with ``input_shape`` train, score and come back in their size."""
     X = np.random.default_rng(0).uniform(size=(12, int(np.prod(shape))))
@@ -812,9 +501,7 @@ def test_windows_and_images_of_any_size(small, shape, search):
         conv=True,
         input_shape=shape,
         search=search,
-        n_search_steps=1,
         max_steps=2,
-        encoder_steps=2,
     ).fit(X)
     assert detector.input_shape_ == shape
     assert np.isfinite(detector.score_samples(X)).all()
@@ -828,7 +515,7 @@ def test_windows_and_images_of_any_size(small, shape, search):
 def test_copies(small, search, conv, table, images):
     """A pickle and a clone score as the original, by codes, maps and samples too."""
     X = images if conv else table
-    detector = small(AnoGANDetector, conv=conv, max_steps=3, **search).fit(X)
+    detector = small(AnoGANDetector, conv=conv, max_steps=3, search=search).fit(X)
     copies = [pickle.loads(pickle.dumps(detector)), clone(detector).fit(X)]
     for copied in copies:
         assert copied.get_params(deep=False).keys() == detector.get_params(False).keys()
@@ -845,9 +532,9 @@ def test_copies(small, search, conv, table, images):
     "changed",
     [
         {"search": "gradient"},
-        {"n_search_steps": 5},
-        {"feature_weight": 0.9},
-        {"residual_loss": "l2"},
+        {"search__n_steps": 5},
+        {"search__feature_weight": 0.9},
+        {"search__residual_loss": "l2"},
         {"feature_layer": 1},
     ],
 )
@@ -857,8 +544,7 @@ def test_parameters_changed_after_fit(small, changed, table):
     detector = small(
         AnoGANDetector,
         architecture=architecture,
-        search="nearest",
-        n_search_steps=2,
+        search=NearestSearch(n_candidates=50, n_steps=2),
         score_type="published",
     ).fit(table)
     expected = detector.score_samples(table)
@@ -866,11 +552,13 @@ def test_parameters_changed_after_fit(small, changed, table):
     assert_array_equal(detector.score_samples(table), expected)
 
 
-@pytest.mark.parametrize("changed", [{"search": "gradient"}, {"n_candidates": 7}])
+@pytest.mark.parametrize(
+    "changed", [{"search": "gradient"}, {"search__n_candidates": 7}]
+)
 def test_pickle_after_parameters_changed(small, changed, table):
     """A pickle is of what was fitted."""
-    params = {"search": "nearest", "n_search_steps": 2, "max_steps": 3}
-    detector = small(AnoGANDetector, **params).fit(table)
+    search = NearestSearch(n_candidates=50, n_steps=2)
+    detector = small(AnoGANDetector, search=search, max_steps=3).fit(table)
     expected = detector.score_samples(table)
     copied = pickle.loads(pickle.dumps(detector.set_params(**changed)))
     assert_array_equal(copied.score_samples(table), expected)
@@ -880,8 +568,7 @@ def test_remedy_for_a_certain_critic(small, table):
     """The options that the warning names can be passed."""
     detector = small(
         AnoGANDetector,
-        loss="logistic",
-        search="encoder",
+        adversary="logistic",
         net_params={"optimizer_d__lr": 1e-4},
     )
     assert np.isfinite(detector.fit(table).offset_)

@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
 from skganomaly.datasets import make_anomalies
 from skganomaly.model_selection import anomaly_roc_auc
+from skganomaly.searches import EncoderSearch
 from skganomaly.timeseries import TimeSeriesDetector
 
 callback = pytest.importorskip(
@@ -134,7 +135,8 @@ def test_scoring_monitor():
 def test_trainings_of_anogan():
     """Each training is a task with epochs of its own; none can be scored halfway."""
     watch, keep = Watch(), KeepFitted()
-    AnoGANDetector(max_steps=40, encoder_steps=30, random_state=0).set_callbacks(
+    search = EncoderSearch(encoder_steps=30)
+    AnoGANDetector(max_steps=40, search=search, random_state=0).set_callbacks(
         watch, keep
     ).fit(X)
     trainings = [name for _, name, _ in watch.begun if name not in ("fit", "epoch")]

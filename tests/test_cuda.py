@@ -13,7 +13,9 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 import skganomaly
-from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector, _data
+from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
+from skganomaly._training import _batches
+from skganomaly.searches import GradientSearch, NearestSearch
 
 pytestmark = [
     pytest.mark.cuda,
@@ -36,8 +38,8 @@ VARIANTS += [
     pytest.param(AnoGANDetector, params, id=f"AnoGANDetector-{name}")
     for name, params in {
         "encoder": {},
-        "nearest": {"search": "nearest", "n_search_steps": 5},
-        "gradient": {"search": "gradient", "n_search_steps": 5, "n_starts": 2},
+        "nearest": {"search": NearestSearch(n_candidates=50, n_steps=5)},
+        "gradient": {"search": GradientSearch(n_steps=5, n_starts=2)},
         "conv": {"conv": True, "input_shape": (1, 2, 2)},
     }.items()
 ]
@@ -64,8 +66,8 @@ def test_device(small, device, table):
     """CUDA is taken when there is one, and when it is asked for."""
     detector = small(device=device).fit(table)
     assert detector.device_.type == "cuda"
-    for network in detector.net_.networks.values():
-        assert all(p.device.type == "cuda" for p in network.parameters())
+    for tensor in (*detector.model_.parameters(), *detector.model_.buffers()):
+        assert tensor.device.type == "cuda"
     scores = detector.score_samples(table)
     assert isinstance(scores, np.ndarray) and scores.dtype == np.float64
 
@@ -86,7 +88,7 @@ def test_agreement_with_the_cpu(small, cls, params, table, new_rows):
     are equally near, rounding decides which is nearest, and that for few rows.
     """
     tolerance = 1e-2 if {"conv", "search"} & set(params) else 1e-4
-    needed = 0.98 if params.get("search") == "nearest" else 1.0
+    needed = 0.98 if isinstance(params.get("search"), NearestSearch) else 1.0
     detector = small(cls, device="cuda", max_steps=50, **params).fit(table)
     copied = _on_cpu(detector)
     assert copied.device_.type == "cpu"
@@ -197,11 +199,8 @@ def test_memory_is_given_back(small):
     detector.predict(X)
     held = torch.cuda.memory_allocated() - before
     # References and networks stay, the training rows (5 MB) and gradients do not.
-    weights = sum(
-        p.nbytes for n in detector.net_.networks.values() for p in n.parameters()
-    )
-    scores = sum(b.nbytes for b in detector._scores.buffers())
-    assert held < weights + scores + 2**22
+    kept = sum(tensor.nbytes for tensor in detector.model_.state_dict().values())
+    assert held < kept + 2**22
     del detector
     gc.collect()
     assert torch.cuda.memory_allocated() - before < 2**20
@@ -225,7 +224,7 @@ def test_streaming(small, conv, table, monkeypatch):
     params = {"conv": True, "input_shape": (1, 4)} if conv else {}
     resident = small(device="cuda", **params).fit(table)
     asked = []
-    monkeypatch.setattr(_data, "_fits", lambda *args: asked.append(args))
+    monkeypatch.setattr(_batches, "_fits", lambda *args: asked.append(args))
     streamed = small(device="cuda", **params).fit(table)
     assert asked, "whether the rows fit was not asked"
     assert_allclose(
@@ -240,7 +239,7 @@ def test_streaming_a_memory_map(small, table, tmp_path, monkeypatch):
     """A memory map is streamed from the disk."""
     np.save(tmp_path / "X.npy", table)
     mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
-    monkeypatch.setattr(_data, "_fits", lambda *args: False)
+    monkeypatch.setattr(_batches, "_fits", lambda *args: False)
     detector = small(device="cuda").fit(mapped)
     assert np.isfinite(detector.score_samples(mapped)).all()
 

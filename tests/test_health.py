@@ -20,8 +20,8 @@ from skganomaly import _anogan as anogan_module
 from skganomaly import _ganomaly as ganomaly_module
 from skganomaly._health import (
     HealthRecord,
-    certainty,
     generator_failure,
+    never_wrong,
 )
 from skganomaly._training._net import DiscriminatorRestart
 from skganomaly._training._step import Run
@@ -147,9 +147,9 @@ def test_failure_in_words():
 
 def test_certainty_in_words():
     """A cross-entropy of next to nothing is told with a remedy; others are not."""
-    assert certainty({"discriminator": 1e-3, "latent": 0.0}) is None
-    assert certainty({"reconstruction": 0.0}) is None
-    found = certainty({"discriminator": 4.2e-5})
+    assert never_wrong({"discriminator": 1e-3, "latent": 0.0}) is None
+    assert never_wrong({"reconstruction": 0.0}) is None
+    found = never_wrong({"discriminator": 4.2e-5})
     words = str(found)
     assert found.name == "one_sided" and "never wrong" in words and "4.2e-05" in words
     assert "optimizer_d__lr" in words

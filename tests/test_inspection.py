@@ -9,7 +9,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.preprocessing import MinMaxScaler
 
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
+from skganomaly.adversaries import Logistic
 from skganomaly.architectures import MLP, ConvNet
+from skganomaly.searches import GradientSearch, NearestSearch
 
 BOTH = pytest.mark.parametrize("cls", [GANomalyDetector, AutoencoderDetector])
 ALL = pytest.mark.parametrize(
@@ -108,7 +110,8 @@ def test_encode(small, cls, n_members, latent_dim, table):
     detector = small(cls, n_members=n_members, latent_dim=latent_dim).fit(table)
     codes = detector.encode(table)
     width = 4 if latent_dim == "auto" else latent_dim
-    assert detector.latent_dim_ == width and detector.n_members_ == n_members
+    settings = detector.settings_
+    assert settings.latent_dim == width and settings.n_members == n_members
     assert codes.shape == (300, n_members * width)
     assert codes.dtype == np.float64
     assert (codes.std(axis=0) > 0).all()
@@ -197,8 +200,8 @@ def test_explain_leaves_no_gradients(small, table):
     detector = small().fit(table)
     before = detector.score_samples(table)
     detector.explain(table)
-    for network in detector.net_.networks.values():
-        assert all(p.grad is None and not p.requires_grad for p in network.parameters())
+    for parameter in detector.model_.parameters():
+        assert parameter.grad is None and not parameter.requires_grad
     assert_array_equal(detector.score_samples(table), before)
 
 
@@ -312,9 +315,10 @@ def test_from_paper_fits_images(images):
     """It fits images: 64 base channels, codes of 100, the distance of the codes."""
     params = {"max_steps": 2, "random_state": 0}
     detector = GANomalyDetector.from_paper(**params).fit(images[:20])
-    assert isinstance(detector.architecture_, ConvNet)
-    assert detector.architecture_.base_channels == 64
-    assert detector.score_type_ == "latent"
+    settings = detector.settings_
+    assert isinstance(settings.architecture, ConvNet)
+    assert settings.architecture.base_channels == 64
+    assert settings.score_type == "latent"
     assert detector.encode(images[:2]).shape == (2, 100)
     assert_array_equal(
         detector.anomaly_score(images), detector.anomaly_score(images, part="latent")
@@ -325,18 +329,19 @@ def test_from_paper_fits_images(images):
 def test_from_paper_fits_rows(table):
     """Plain rows get fully connected networks with batch normalisation."""
     detector = GANomalyDetector.from_paper(max_steps=2, random_state=0).fit(table)
-    assert isinstance(detector.architecture_, MLP)
-    assert detector.architecture_.normalization == "batch"
-    assert detector.architecture_.output_activation == "tanh"
+    architecture = detector.settings_.architecture
+    assert isinstance(architecture, MLP)
+    assert architecture.normalization == "batch"
+    assert architecture.output_activation == "tanh"
     assert detector.predict(table).shape == (300,)
 
 
 def test_latent_score_of_the_paper(small, table):
     """The published score is the squared distance of the codes, up to its unit."""
     detector = small(score_type="latent", n_members=1).fit(table)
-    generator = detector.net_.networks["generator"]
-    (rows, x), *_ = detector._chunks(table)
-    _, code, second = generator(x)
+    model = detector.model_
+    (rows, x), *_ = model.chunks(table)
+    _, code, second = model.method.generator(x)
     distance = ((code - second) ** 2).mean(dim=2)[0, : len(rows)].numpy()
     scores = detector.anomaly_score(table[: len(rows)])
     assert_allclose(scores / scores[0], distance / distance[0], rtol=1e-4)
@@ -346,7 +351,7 @@ def test_latent_score_of_the_paper(small, table):
 
 
 def scaled(detector, X):
-    return detector.scaler_.transform(np.asarray(X).reshape(len(X), -1))
+    return detector.model_.scaling.transform(np.asarray(X).reshape(len(X), -1))
 
 
 @ALL
@@ -499,8 +504,8 @@ def sampler(request):
         "random_state": 0,
     }
     if request.param is AnoGANDetector:
-        params |= {"search": "nearest", "n_search_steps": 0}
-        params |= {"loss": "logistic", "gradient_penalty": 1.0}
+        params["search"] = NearestSearch(n_steps=0)
+        params["adversary"] = Logistic(penalty=1.0)
     return X, request.param(**params).fit(X)
 
 
@@ -514,25 +519,20 @@ def test_samples_are_like_the_rows(sampler):
     assert np.corrcoef(samples.T)[0, 1] > 0.5
 
 
-def test_samples_come_from_all_members(sampler):
+def test_samples_come_from_all_members(sampler, monkeypatch):
     """Each row is made by one member at random."""
     _, detector = sampler
-    networks, drawn = detector.net_.networks, []
-    decode = type(detector)._decode
+    model, drawn = detector.model_, []
+    decode = model.method.decode
 
-    def watched(networks, codes):
-        drawn.append(decode(detector, networks, codes))
+    def watched(codes):
+        drawn.append(decode(codes))
         return drawn[-1]
 
-    detector._decode = watched
-    try:
-        samples = detector.sample(200, random_state=0)
-    finally:
-        del detector._decode
-    assert set(networks) >= {"generator"}
-    rows = (
-        drawn[0].double().numpy() * detector.scaler_.scale_ + detector.scaler_.center_
-    )
+    monkeypatch.setattr(model.method, "decode", watched)
+    samples = detector.sample(200, random_state=0)
+    scale, center = model.scaling.scale.numpy(), model.scaling.center.numpy()
+    rows = drawn[0].double().numpy() * scale + center
     makers = np.abs(rows - samples).sum(2).argmin(0)
     assert_allclose(rows[makers, np.arange(200)], samples, rtol=1e-5)
     assert (np.bincount(makers, minlength=4) > 25).all()
@@ -542,7 +542,7 @@ def test_samples_of_others_follow_their_codes(small, table):
     """Codes are drawn with the mean and covariance of those of the training rows."""
     detector = small(AutoencoderDetector, n_members=2, latent_dim=3).fit(table)
     generator = torch.Generator().manual_seed(0)
-    drawn = detector._draw_codes(20_000, generator).numpy()
+    drawn = detector.model_.draw_codes(20_000, 3, generator).numpy()
     codes = detector.encode(table).reshape(300, 2, 3)
     for k in range(2):
         spread = codes[:, k].std(axis=0)
@@ -558,7 +558,7 @@ def test_samples_of_anogan_follow_the_prior(small, table):
     """Its codes are standard normal, as in its training."""
     detector = small(AnoGANDetector, n_members=2, latent_dim=3).fit(table)
     generator = torch.Generator().manual_seed(0)
-    drawn = detector._draw_codes(20_000, generator).numpy()
+    drawn = detector.model_.draw_codes(20_000, 3, generator).numpy()
     for member in drawn:
         assert_allclose(member.mean(axis=0), 0, atol=0.03)
         assert_allclose(np.cov(member.T), np.eye(3), atol=0.05)
@@ -570,9 +570,9 @@ def test_samples_of_anogan_follow_the_prior(small, table):
 @pytest.mark.parametrize(
     "params",
     [
-        {"search": "encoder"},
-        {"search": "gradient", "n_search_steps": 5},
-        {"search": "nearest", "n_search_steps": 5},
+        {},
+        {"search": GradientSearch(n_steps=5)},
+        {"search": NearestSearch(n_candidates=50, n_steps=5)},
     ],
 )
 @pytest.mark.parametrize("conv", [False, True])

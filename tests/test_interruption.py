@@ -25,9 +25,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
-from skganomaly._training import AdversarialNet
+from skganomaly._training._step import Run
 from skganomaly.interop import as_pyod
 from skganomaly.model_selection import InlierKFold
+from skganomaly.searches import EncoderSearch
 from skganomaly.timeseries import TimeSeriesDetector
 
 warnings.simplefilter("ignore")
@@ -58,12 +59,12 @@ class Press(Callback):
     def on_train_end(self, net, **kwargs):
         self._called("on_train_end", net)
 
-update = AdversarialNet._update
+step = Run.step
 
-def interrupted_update(net, rows):
-    if net.n_steps_ == 15 and not pressed:
+def interrupted_step(run, rows, phase):
+    if run.n_steps == 15 and not pressed:
         press()
-    return update(net, rows)
+    return step(run, rows, phase)
 
 def detector(cls=GANomalyDetector, **params):
     return cls(max_steps=STEPS, n_members=1, random_state=0, **params)
@@ -72,7 +73,7 @@ def detector(cls=GANomalyDetector, **params):
 SCENARIOS = """
 def trial(run, *watched, in_step=False):
     pressed.clear()
-    AdversarialNet._update = interrupted_update if in_step else update
+    Run.step = interrupted_step if in_step else step
     try:
         run()
         ended = "went on"
@@ -100,9 +101,9 @@ pipe = make_pipeline(StandardScaler(), detector())
 found["pipeline"] = trial(lambda: pipe.fit(X), pipe[-1], in_step=True)
 series = TimeSeriesDetector(detector(), window_length=3, n_blocks=2)
 found["series"] = trial(lambda: series.fit(X[:, 0]), in_step=True)
-d = detector(AnoGANDetector, encoder_steps=20)
+d = detector(AnoGANDetector, search=EncoderSearch(encoder_steps=20))
 found["AnoGAN's GAN"] = trial(lambda: d.fit(X), d, in_step=True)
-d = detector(AnoGANDetector, encoder_steps=20,
+d = detector(AnoGANDetector, search=EncoderSearch(encoder_steps=20),
              callbacks=[Press("on_epoch_end", 5, "encoder")])
 found["AnoGAN's encoder"] = trial(lambda: d.fit(X), d)
 d = detector(verbose=1)
@@ -122,7 +123,7 @@ print(json.dumps(found))
 # Fed to an interactive interpreter, line by line.
 SESSION = """
 d = detector()
-AdversarialNet._update = interrupted_update
+Run.step = interrupted_step
 out = d.fit(X)
 
 found = {"alone": [d.__sklearn_is_fitted__(), d.n_iter_, len(d.history_) > 2]}

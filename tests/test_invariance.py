@@ -7,25 +7,20 @@ from numpy.testing import assert_array_equal
 
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
 from skganomaly.architectures import ConvNet
+from skganomaly.searches import EncoderSearch, GradientSearch, NearestSearch
 
 SEARCHES = {
-    "AnoGAN, encoder": {"search": "encoder", "encoder_steps": 5},
+    "AnoGAN, encoder": {"search": EncoderSearch(encoder_steps=5)},
     "AnoGAN, encoder refined": {
-        "search": "encoder",
-        "encoder_steps": 5,
-        "n_search_steps": 4,
+        "search": EncoderSearch(encoder_steps=5, n_steps=4),
         "score_type": "joint",
     },
     "AnoGAN, gradient": {
-        "search": "gradient",
-        "n_search_steps": 4,
-        "n_starts": 2,
+        "search": GradientSearch(n_steps=4, n_starts=2),
         "score_type": "published",
     },
     "AnoGAN, nearest": {
-        "search": "nearest",
-        "n_search_steps": 4,
-        "n_candidates": 50,
+        "search": NearestSearch(n_candidates=50, n_steps=4),
         "score_type": "published",
     },
 }

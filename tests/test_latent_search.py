@@ -6,8 +6,8 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 
-from skganomaly._latent_search import CandidateCodes, LatentSearch
-from skganomaly._networks import build_members, stack_members
+from skganomaly._models._networks import build_members, stack_members
+from skganomaly._models._search import CandidateCodes, LatentSearch
 from skganomaly.architectures import MLP, ConvNet
 
 LATENT_DIM, WIDTH = 3, 6

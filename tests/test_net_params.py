@@ -8,6 +8,7 @@ import torch
 from skorch import NeuralNet
 
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
+from skganomaly.searches import EncoderSearch
 
 X = np.random.default_rng(0).normal(size=(60, 3))
 OPTIONS = {"max_steps": 5, "n_members": 1, "random_state": 0}
@@ -72,13 +73,18 @@ def test_optimisers_are_taken():
     assert type(detector.net_.optimizer_) is torch.optim.SGD
     assert not np.array_equal(plain.score_samples(X), detector.score_samples(X))
     params = params | {"optimizer_d__lr": 0.01}
-    detector = AnoGANDetector(**OPTIONS, encoder_steps=5, net_params=params).fit(X)
+    detector = AnoGANDetector(**OPTIONS, net_params=params).fit(X)
     assert detector.net_.optimizer_d_.param_groups[0]["initial_lr"] == 0.01
 
 
 def test_a_short_training_is_short():
     """The encoder's steps follow a number of steps, unless they are given as well."""
     images = np.random.default_rng(0).normal(size=(20, 1, 8, 8)).astype(np.float32)
-    for X_, steps in ((X, {}), (images, {"encoder_steps": 3})):
-        detector = AnoGANDetector(max_steps=6, n_members=1, random_state=0, **steps)
-        assert detector.fit(X_).n_iter_ == 6 + steps.get("encoder_steps", 6)
+    for X_, steps in ((X, "auto"), (images, 3)):
+        detector = AnoGANDetector(
+            max_steps=6,
+            search=EncoderSearch(encoder_steps=steps),
+            n_members=1,
+            random_state=0,
+        )
+        assert detector.fit(X_).n_iter_ == 6 + (6 if steps == "auto" else steps)

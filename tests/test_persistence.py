@@ -17,7 +17,8 @@ from sklearn.exceptions import NotFittedError
 
 import skganomaly
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
-from skganomaly._training import AdversarialNet
+from skganomaly._training._net import AdversarialNet
+from skganomaly.searches import GradientSearch, NearestSearch
 
 VARIANTS = [
     pytest.param(cls, params, id=f"{cls.__name__}-{name}")
@@ -34,9 +35,9 @@ VARIANTS = [
 ] + [
     pytest.param(AnoGANDetector, params, id=f"AnoGANDetector-{name}")
     for name, params in {
-        "encoder": {"search": "encoder"},
-        "gradient": {"search": "gradient", "n_search_steps": 3, "n_starts": 2},
-        "nearest": {"search": "nearest", "n_search_steps": 3},
+        "encoder": {},
+        "gradient": {"search": GradientSearch(n_steps=3, n_starts=2)},
+        "nearest": {"search": NearestSearch(n_candidates=50, n_steps=3)},
         "published": {"score_type": "published", "feature_layer": 1},
         "conv": {"conv": True, "input_shape": (1, 2, 2), "n_members": 2},
     }.items()
@@ -83,13 +84,13 @@ def _assert_same(copied, detector, X):
     expected = detector.sample(7, random_state=0)
     assert_array_equal(copied.sample(7, random_state=0), expected)
     assert copied.training_report_ == detector.training_report_
-    for part in detector._part_names:
+    for part in detector.model_.method.part_names:
         expected = detector.anomaly_score(X, part=part)
         assert_array_equal(copied.anomaly_score(X, part=part), expected)
     for name in ("offset_", "threshold_", "n_iter_", "history_", "input_shape_"):
         assert getattr(copied, name) == getattr(detector, name), name
-    for name in ("latent_dim_", "n_members_", "score_type_", "device_"):
-        assert getattr(copied, name) == getattr(detector, name), name
+    assert copied.device_ == detector.device_
+    assert repr(copied.settings_) == repr(detector.settings_)
     assert_array_equal(copied.reference_scores_, detector.reference_scores_)
     assert repr(copied) == repr(detector)
 
@@ -265,14 +266,13 @@ def test_state_is_read_back_whole(small, table):
     """Unpickling needs no training code: the weights are those that were stored."""
     detector = small().fit(table)
     copied = pickle.loads(pickle.dumps(detector))
-    for name, network in detector.net_.networks.items():
-        ours, theirs = network.state_dict(), copied.net_.networks[name].state_dict()
-        assert ours.keys() == theirs.keys()
-        for key in ours:
-            assert torch.equal(ours[key], theirs[key])
-        assert not any(
-            module.training for module in copied.net_.networks[name].modules()
-        )
+    ours, theirs = detector.model_.state_dict(), copied.model_.state_dict()
+    assert ours.keys() == theirs.keys()
+    for name, values in ours.items():
+        assert torch.equal(values, theirs[name])
+        assert values.dtype == theirs[name].dtype
+    assert not any(module.training for module in copied.model_.modules())
+    assert not any(p.requires_grad for p in copied.model_.parameters())
     assert isinstance(copied.net_, AdversarialNet)
 
 
@@ -280,9 +280,9 @@ def test_net_of_a_copy_has_the_documented_networks(small, table):
     """``net_.module_`` and ``net_.discriminator_`` are there after unpickling too."""
     detector = small().fit(table)
     copied = pickle.loads(pickle.dumps(detector))
-    for net in (detector.net_, copied.net_):
-        assert net.module_ is net.networks["generator"]
-        assert net.discriminator_ is net.networks["discriminator"]
+    for fitted in (detector, copied):
+        assert fitted.net_.module_ is fitted.model_.method.generator
+        assert fitted.net_.discriminator_ is fitted.model_.method.discriminator
 
 
 @pytest.mark.skipif(
@@ -313,7 +313,7 @@ def test_unpickling_warns_of_nothing(small, table):
 
 def test_another_version_is_named(small, table, monkeypatch):
     """Who loads what another version saved is told which two they are."""
-    monkeypatch.setattr("skganomaly._base.__version__", "0.0.7")
+    monkeypatch.setattr("skganomaly._state.__version__", "0.0.7")
     data = pickle.dumps(small(max_steps=2).fit(table))
     monkeypatch.undo()
     with pytest.warns(UserWarning, match=rf"0\.0\.7.*{skganomaly.__version__}"):

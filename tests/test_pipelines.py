@@ -60,7 +60,7 @@ def test_grid_search_over_a_pipeline(small, cls, labelled):
     assert search.best_score_ > 0.8
     best = search.best_estimator_[-1]
     sizes = search.best_params_[f"{name}__architecture__hidden_layer_sizes"]
-    assert best.architecture_.hidden_layer_sizes == sizes
+    assert best.settings_.architecture.hidden_layer_sizes == sizes
     assert best.n_iter_ == search.best_params_[f"{name}__max_steps"]
     assert set(search.predict(X)) == {1, -1}
 
@@ -208,10 +208,11 @@ def test_repr_shows_what_was_changed():
 def test_fitted_attributes_have_short_reprs(small, table):
     """Notebooks show fitted attributes, so each is a line and names no address."""
     detector = small(GANomalyDetector).fit(table)
-    shown = repr(detector.net_)
-    n_weights = sum(w.numel() for w in detector.net_.networks["generator"].parameters())
-    assert f"generator: {n_weights:,} parameters" in shown
-    for text in (shown, repr(detector.scaler_), repr(detector.threshold_rule_)):
+    net, model = repr(detector.net_), repr(detector.model_)
+    n_weights = sum(w.numel() for w in detector.net_.module_.parameters())
+    assert f"generator: {n_weights:,} parameters" in net
+    assert "GANomaly" in model
+    for text in (net, model, repr(detector.threshold_rule_)):
         assert len(text) < 120
         assert " at 0x" not in text
         assert "\n" not in text

@@ -16,6 +16,7 @@ from torch import nn
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
 from skganomaly._process import own_settings
 from skganomaly.architectures import MLP, ConvNet
+from skganomaly.searches import EncoderSearch, NearestSearch
 from skganomaly.thresholds import TailThreshold
 
 
@@ -67,10 +68,8 @@ DETECTORS = {
     "own networks": AutoencoderDetector(
         **SHORT | {"architecture": SelfInitialising()}, latent_dim=2
     ),
-    "AnoGAN": AnoGANDetector(**SHORT, encoder_steps=3),
-    "search": AnoGANDetector(
-        **SHORT, search="nearest", n_candidates=20, n_search_steps=2
-    ),
+    "AnoGAN": AnoGANDetector(**SHORT, search=EncoderSearch(encoder_steps=3)),
+    "search": AnoGANDetector(**SHORT, search=NearestSearch(n_candidates=20, n_steps=2)),
 }
 
 

@@ -11,7 +11,9 @@ from sklearn.base import BaseEstimator, clone
 from torch import nn
 
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
-from skganomaly._networks import Discriminator
+from skganomaly._models._networks import Discriminator
+from skganomaly.adversaries import Logistic
+from skganomaly.searches import GradientSearch, NearestSearch
 
 DETECTORS = [
     pytest.param(cls, params, id=f"{cls.__name__}-{name}")
@@ -27,10 +29,10 @@ DETECTORS = [
 ] + [
     pytest.param(AnoGANDetector, params, id=f"AnoGANDetector-{name}")
     for name, params in {
-        "encoder": {"search": "encoder"},
-        "gradient": {"search": "gradient", "n_search_steps": 3},
-        "nearest": {"search": "nearest", "n_search_steps": 3},
-        "logistic": {"loss": "logistic", "gradient_penalty": 1.0},
+        "encoder": {},
+        "gradient": {"search": GradientSearch(n_steps=3)},
+        "nearest": {"search": NearestSearch(n_candidates=50, n_steps=3)},
+        "logistic": {"adversary": Logistic(penalty=1.0)},
         "conv": {"conv": True, "input_shape": (1, 4), "n_members": 2},
     }.items()
 ]

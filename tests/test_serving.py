@@ -78,7 +78,7 @@ def test_small_types(small, dtype):
     rng = np.random.default_rng(0)
     X = rng.integers(0, 2 if dtype is bool else 200, size=(60, 6)).astype(dtype)
     detector = small().fit(X)
-    assert detector.scaler_.single_
+    assert detector.model_.scaling.single
     expected = small().fit(X.astype(np.float64)).anomaly_score(X.astype(np.float64))
     for rows in (X, X.astype(np.float32), X.astype(np.float64)):
         assert_array_equal(detector.anomaly_score(rows), expected)

@@ -45,6 +45,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
 from skganomaly.plotting import LossCurveDisplay
+from skganomaly.searches import EncoderSearch
 
 X = np.random.default_rng(0).normal(size=(100, 3))
 OPTIONS = {
@@ -344,7 +345,7 @@ def test_encoder_reaches_callbacks(tmp_path):
         EarlyStopping("encoder_prior", patience=3, threshold=0.99),
         Checkpoint(monitor=None, dirname=str(tmp_path)),
         cls=AnoGANDetector,
-        encoder_steps=60,
+        search=EncoderSearch(encoder_steps=60),
     )
     (steps,) = [c.n_steps for _, c in detector.net_.callbacks_ if type(c) is Phases]
     assert steps["training"] == 40

@@ -13,6 +13,8 @@ from torch import nn
 
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector, from_pyod
 from skganomaly._cut import fit_threshold
+from skganomaly._settings import resolve_settings
+from skganomaly._training._trainer import Builder
 from skganomaly._validation import validate_table
 from skganomaly.thresholds import MaxThreshold, TailThreshold
 
@@ -302,7 +304,7 @@ def test_architectures_that_return_no_network():
     class NoCritic(Wrong):
         discriminator = None
 
-    with pytest.raises(ValueError, match="no method discriminator, which GANomalyDet"):
+    with pytest.raises(ValueError, match="no method discriminator, which this det"):
         detector.set_params(architecture=NoCritic()).fit(ROWS)
 
 
@@ -321,13 +323,13 @@ def test_the_check_of_a_network_leaves_no_trace():
             made.append(torch.rand(()))
             return self.layers(x)
 
-    detector = AutoencoderDetector(architecture=Wrong(encoder=Noisy), latent_dim=2)
-    # As far as _check_network goes, without the training, which draws as well.
-    detector._validate(ROWS, reset=True)
-    detector.architecture_, detector.latent_dim_ = detector.architecture, 2
-    detector.n_members_ = 1
+    detector = AutoencoderDetector(
+        architecture=Wrong(encoder=Noisy), latent_dim=2, n_members=1
+    )
+    # As far as the check goes, without the training, which draws as well.
+    build = Builder(resolve_settings(detector, (3,)), torch.Generator().manual_seed(0))
     before = torch.get_rng_state()
-    detector._builder(torch.Generator().manual_seed(0))("encoder")
+    build("encoder")
     assert torch.equal(torch.get_rng_state(), before)
     network, draw = made
     assert draw.ndim == 0

@@ -45,9 +45,9 @@ def mapped():
         rows = np.lib.format.open_memmap(path, "w+", np.float32, (2**20, 64))
         rows[:] = np.random.default_rng(0).normal(size=(1, 64))
         rows[::2] += 1
-        scaler = fit_scaling("minmax", (64,), rows)
+        scaling = fit_scaling("minmax", (64,), rows)
         before = own_memory()
-        dataset = RowDataset(rows, scaler, torch.device("cpu"))
+        dataset = RowDataset(rows, scaling, torch.device("cpu"))
         print(f"memory map of 256 MiB: {own_memory() - before:.0f} MiB", end="")
         print(f" for {len(dataset):,} rows in single precision", flush=True)
 

@@ -10,6 +10,7 @@ from sklearn.base import clone
 from torch import nn
 
 from skganomaly.base import BaseDetector, Method
+from skganomaly.checks import check_detector
 from skganomaly.losses import discriminator_cross_entropy, squared_error
 from skganomaly.scores import LocalScore, WeightedScore
 
@@ -183,6 +184,12 @@ def test_own_method_makes_a_detector(fitted, images, table, cls, conv):
 
 
 @every_detector
+def test_own_methods_keep_the_promises(cls):
+    """Whatever parts they have, scores hang on the row and the seed alone."""
+    check_detector(cls())
+
+
+@every_detector
 def test_a_detector_can_what_its_method_can(fitted, table, cls):
     """Methods of the detector that need more are not there, fitted or not."""
     detector = fitted(cls)
@@ -242,19 +249,6 @@ def test_scores_of_parts_that_the_method_has_not(small, table, score_type):
     with pytest.raises(ValueError, match=r"(?s)place.*spread"):
         detector.fit(table)
     assert not hasattr(detector, "model_")
-
-
-def test_parts_that_were_promised_and_do_not_come(small, table):
-    """The message has the names on both sides."""
-
-    class Forgetful(Compact):
-        def parts(self, x, names):
-            parts = super().parts(x, names)
-            del parts["spread"]
-            return parts
-
-    with pytest.raises(ValueError, match=r"Forgetful.parts returned no \['spread'\]"):
-        small(type("Broken", (BaseDetector,), {"_method": Forgetful})).fit(table)
 
 
 @pytest.mark.parametrize(

@@ -183,10 +183,28 @@ def test_state_of_other_rows_replaces_a_fitted_one(fitted, conv, images, table):
     assert_array_equal(second.anomaly_score(X), first.anomaly_score(X))
 
 
-def test_state_of_another_method_is_refused(fitted):
-    """A state that lacks a network is no state of this model."""
-    state = fitted(AutoencoderDetector).model_.state_dict()
-    with pytest.raises(RuntimeError, match="Missing key"):
+def test_state_replaces_what_a_search_has_generated(fitted):
+    """The rows of candidate codes are made anew by the generator that was loaded."""
+    search = NearestSearch(n_candidates=20, n_steps=0)
+    first = fitted(AnoGANDetector, search=search)
+    rows = rows_for(first)
+    second = clone(first).set_params(random_state=1).fit(rows[10:])
+    assert (second.anomaly_score(rows) != first.anomaly_score(rows)).any()
+    second.model_.load_state_dict(first.model_.state_dict())
+    assert_array_equal(second.anomaly_score(rows), first.anomaly_score(rows))
+
+
+@pytest.mark.parametrize(
+    ("cls", "score_type", "words"),
+    [
+        (AutoencoderDetector, "local", "Missing key"),
+        (GANomalyDetector, "joint", "Unexpected key"),
+    ],
+)
+def test_state_of_another_model_is_refused(fitted, cls, score_type, words):
+    """A state of other networks, or of another score, is no state of this model."""
+    state = fitted(cls, score_type=score_type).model_.state_dict()
+    with pytest.raises(RuntimeError, match=words):
         twin_of(fitted(GANomalyDetector)).load_state_dict(state)
 
 

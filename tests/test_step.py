@@ -179,7 +179,7 @@ def test_encoder_goes_on_from_a_state(training):
     second.steps(7)
     encoder = first.method.encoder.state_dict()
     assert_equal_tensors(encoder, second.method.encoder.state_dict())
-    assert differ(encoder, state["players"]["generator"])
+    assert differ(encoder, state["players"]["encoder"])
 
 
 @every_run

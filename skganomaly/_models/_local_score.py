@@ -211,7 +211,9 @@ class _NeighborRatios(Fitted):
 
     def _load_from_state_dict(self, *args):
         super()._load_from_state_dict(*args)
-        self._count_groups()
+        # The state of another score has none, of which torch tells.
+        if hasattr(self, "groups"):
+            self._count_groups()
 
     def forward(self, vectors: Tensor, own: Tensor | None) -> Tensor:
         """Logarithms of the ratios, shape (n_members, n_rows)."""

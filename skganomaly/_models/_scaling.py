@@ -65,6 +65,7 @@ class Scaling(nn.Module):
 
     def forward(self, rows):
         """Scale a tensor of rows, (n_rows, n_features) to (n_rows, *input_shape)."""
+        rows = rows.to(self.center.device)
         # An exported graph has no branches that depend on a buffer.
         rounded = rows.clamp(-_MOST_SINGLE, _MOST_SINGLE).float().double()
         rows = torch.where(self.single, rounded, rows.double())

@@ -140,6 +140,15 @@ class CandidateCodes(nn.Module):
         self.register_buffer("codes", codes)
         self._rows = None
 
+    def _apply(self, fn, recurse=True):
+        self._rows = None
+        return super()._apply(fn, recurse)
+
+    def _load_from_state_dict(self, *args):
+        # They are of another generator.
+        self._rows = None
+        super()._load_from_state_dict(*args)
+
     def same_for_all(self, n_rows):
         """All codes for every row, (n_members, n_rows, n_candidates, latent_dim)."""
         return self.codes[:, None].expand(-1, n_rows, -1, -1)

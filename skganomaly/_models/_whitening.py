@@ -64,13 +64,15 @@ class Fitted(nn.Module):
             self.register_buffer(name, single)
 
     def _load_from_state_dict(self, state, prefix, *args):
-        # What is not there before a fit has no shape that could be compared.
+        # What is not there before a fit has no shape that could be compared. What is
+        # there says on which device it is wanted.
+        device = next((buffer.device for buffer in self.buffers(recurse=False)), None)
         for name in list(self._buffers):
             delattr(self, name)
         for key, tensor in state.items():
             name = key.removeprefix(prefix)
             if key.startswith(prefix) and "." not in name:
-                self.register_buffer(name, torch.empty_like(tensor))
+                self.register_buffer(name, torch.empty_like(tensor, device=device))
         super()._load_from_state_dict(state, prefix, *args)
 
 

@@ -5,8 +5,9 @@ Usage: python docs/share_docstrings.py [--check]
 ``shared_docstrings.txt`` beside this file has one entry for each parameter and
 attribute, and the paragraphs that begin with a word in bold. Detectors get these in
 place of theirs, with parameters in the order of the constructor. The types of the
-parameters that all detectors have are copied for type checkers. With ``--check``
-nothing is written: what would be is named, and the exit status is 1.
+parameters that all detectors have are copied from their constructor into the class that
+type checkers read. With ``--check`` nothing is written: what would be is named, and the
+exit status is 1.
 """
 
 import argparse

@@ -29,7 +29,8 @@ train, test_known = known[: len(known) // 2], known[len(known) // 2 :]
 test = np.concatenate([test_known, np.flatnonzero(y == -1)])
 
 detector = GANomalyDetector(random_state=0).fit(images[train])
-print(f"networks: {detector.architecture_}, rows of shape {detector.input_shape_}")
+settings = detector.settings_
+print(f"networks: {settings.architecture}, rows of shape {settings.input_shape}")
 
 # %%
 # Scores and verdicts

@@ -13,10 +13,10 @@ from sklearn.base import clone
 from ._compat import HasMethods, Interval, StrOptions
 from ._cut import is_auto
 from ._fit import Trained
-from ._health import certainty, generator_failure, not_judged, too_short
+from ._health import generator_failure, never_wrong, not_judged, too_short
 from ._models._anogan import AnoGAN, EncoderGame
 from ._sample_quality import N_SAMPLES, compare_samples, n_compared
-from ._settings import few_passes, resolved
+from ._settings import resolved, steps_of_few_passes
 from ._training._net import mean_losses
 from ._training._trainer import Record
 from .adversaries import Logistic, Wasserstein
@@ -74,17 +74,18 @@ class AnoGANDetector(BaseDetector):
     Parameters
     ----------
     adversary : {"wgan-gp", "logistic"} or object, default="wgan-gp"
-        What generator and critic play for: the Wasserstein distance with a penalty on
-        the critic's slope between real and generated rows [3]_, or to classify them
-        (the non-saturating loss of the first GANs). An object of
-        :mod:`skganomaly.adversaries` has options, such as the critic's steps for each
-        of the generator, ``Wasserstein(n_critic=5)``.
+        What generator and critic compete for: "wgan-gp" is the Wasserstein distance
+        with a penalty on the critic's slope between real and generated rows [3]_, and
+        "logistic" the classification of rows as real or generated, as in the first
+        GANs. An object of :mod:`skganomaly.adversaries` has options, as in
+        ``Wasserstein(n_critic=5)``, which trains the critic five times as often as the
+        generator.
     average_decay : float in [0, 1), default=0.99
         The generator is a moving average, with this decay, of what it was after each
         of its steps, which is steadier than the last of them.
     search : {"encoder", "gradient", "nearest"} or object, default="encoder"
         How a row's code is found. An object of :mod:`skganomaly.searches` has options,
-        such as ``GradientSearch(n_steps=500)``.
+        as in ``GradientSearch(n_steps=500)``.
 
         - "encoder": by an encoder, trained after the GAN; no search is needed after
           it;
@@ -144,7 +145,8 @@ class AnoGANDetector(BaseDetector):
         - "reconstruction": :math:`\lVert x - G(z) \rVert^2`;
         - "features": :math:`\lVert f(x) - f(G(z)) \rVert^2`.
 
-        "auto" is "local". Objects of :mod:`skganomaly.scores` have options.
+        "auto" is "local". An object of :mod:`skganomaly.scores` has options, as in
+        ``LocalScore(exponent=1.0)``.
     max_references : int, default=6000
         Largest number of reference rows, the training rows that scores are relative to.
         Of more training rows, that many are drawn at random. This bounds the time to
@@ -176,11 +178,11 @@ class AnoGANDetector(BaseDetector):
           :mod:`skganomaly.thresholds`, or a thresholder of PyThresh.
     validation_fraction : float in [0, 1), default=0.0
         Share of the training rows, or of their groups, that is held out of training and
-        sets the threshold. With 0 none are held out, unless ``max_steps`` (AnoGAN:
-        ``encoder_steps``) asks for so many passes over the rows that the networks may
-        memorise them: more than 80 over plain rows with the score "local", more than 25
-        with any other score. Then a fifth is held out, or, if the rows are too few for
-        that, a warning says so.
+        sets the threshold. With 0 none are held out, unless ``max_steps`` (AnoGAN: the
+        ``encoder_steps`` of its search) asks for so many passes over the rows that the
+        networks may memorise them: more than 80 over plain rows with the score "local",
+        more than 25 with any other score. Then a fifth is held out, or, if the rows are
+        too few for that, a warning says so.
     max_steps : int or "auto", default="auto"
         Batches that generator and critic are trained on. "auto" is 600 for plain rows
         and 1000 otherwise, however many there are: the generator never sees them, so
@@ -230,10 +232,12 @@ class AnoGANDetector(BaseDetector):
         Number of rows held out of training; if there are any, the reference scores are
         theirs.
     settings_ : Settings
-        What every "auto" became, such as ``settings_.latent_dim``.
+        The parameters of the fit, with a value in the place of every "auto"; for
+        example ``settings_.latent_dim``.
     model_ : torch.nn.Module
-        All that was learned but the threshold: scaling, networks, score and reference
-        rows. It maps rows, a tensor of shape (n_rows, n_features), to anomaly scores.
+        Everything that was learned except the threshold: scaling, networks, score and
+        reference rows. Called with rows, a tensor of shape (n_rows, n_features), it
+        returns their anomaly scores.
     history_ : list of dict
         For each epoch the mean losses, the duration, the optimiser steps done so far,
         and what callbacks recorded. There are at least 20 epochs, if there are as many
@@ -380,7 +384,7 @@ class AnoGANDetector(BaseDetector):
         >>> AnoGANDetector.from_paper("anogan", n_samples=6400).max_steps
         2000
         """
-        published = {
+        published: dict[str, Any] = {
             "architecture": "published",
             "scaler": "channel",
             "n_members": 1,
@@ -465,7 +469,7 @@ class AnoGANDetector(BaseDetector):
         if settings.kind == "rows":
             # The encoder of a table would learn the rows by heart.
             most = self._most_steps["rows"]
-            steps = few_passes(n_groups, settings.batch_size, most)
+            steps = steps_of_few_passes(n_groups, settings.batch_size, most)
         if self.max_steps != "auto":
             steps = min(steps, self.max_steps)
         search = clone(search).set_params(encoder_steps=steps)
@@ -498,7 +502,6 @@ class AnoGANDetector(BaseDetector):
         method, net, samples, callbacks = self._train_gan(trainer)
         n_steps = net.n_steps_
         if search.needs_encoder:
-            method.encoder.requires_grad_(True)
             trainer.run(
                 EncoderGame(method),
                 max_steps=search.encoder_steps,
@@ -520,7 +523,7 @@ class AnoGANDetector(BaseDetector):
         if isinstance(settings.adversary, Logistic):
             record = trainer.record
             losses = mean_losses(record.history, record.loss_names)
-            trained.problems.append(certainty(losses))
+            trained.problems.append(never_wrong(losses))
         return trained
 
     def _train_gan(self, trainer):

@@ -79,7 +79,8 @@ class AutoencoderDetector(BaseDetector):
         - "joint": squared Mahalanobis distance of residual and code together;
         - "reconstruction": :math:`\lVert x - x' \rVert^2`, the classical score.
 
-        "auto" is "local". Objects of :mod:`skganomaly.scores` have options.
+        "auto" is "local". An object of :mod:`skganomaly.scores` has options, as in
+        ``LocalScore(exponent=1.0)``.
     max_references : int, default=6000
         Largest number of reference rows, the training rows that scores are relative to.
         Of more training rows, that many are drawn at random. This bounds the time to
@@ -111,11 +112,11 @@ class AutoencoderDetector(BaseDetector):
           :mod:`skganomaly.thresholds`, or a thresholder of PyThresh.
     validation_fraction : float in [0, 1), default=0.0
         Share of the training rows, or of their groups, that is held out of training and
-        sets the threshold. With 0 none are held out, unless ``max_steps`` (AnoGAN:
-        ``encoder_steps``) asks for so many passes over the rows that the networks may
-        memorise them: more than 80 over plain rows with the score "local", more than 25
-        with any other score. Then a fifth is held out, or, if the rows are too few for
-        that, a warning says so.
+        sets the threshold. With 0 none are held out, unless ``max_steps`` (AnoGAN: the
+        ``encoder_steps`` of its search) asks for so many passes over the rows that the
+        networks may memorise them: more than 80 over plain rows with the score "local",
+        more than 25 with any other score. Then a fifth is held out, or, if the rows are
+        too few for that, a warning says so.
     max_steps : int or "auto", default="auto"
         Number of optimiser steps. "auto" makes 20 passes over the rows (over one row of
         each group, if there are groups), but at least 50 steps, and at most 600 for
@@ -166,10 +167,12 @@ class AutoencoderDetector(BaseDetector):
         Number of rows held out of training; if there are any, the reference scores are
         theirs.
     settings_ : Settings
-        What every "auto" became, such as ``settings_.latent_dim``.
+        The parameters of the fit, with a value in the place of every "auto"; for
+        example ``settings_.latent_dim``.
     model_ : torch.nn.Module
-        All that was learned but the threshold: scaling, networks, score and reference
-        rows. It maps rows, a tensor of shape (n_rows, n_features), to anomaly scores.
+        Everything that was learned except the threshold: scaling, networks, score and
+        reference rows. Called with rows, a tensor of shape (n_rows, n_features), it
+        returns their anomaly scores.
     history_ : list of dict
         For each epoch the mean losses, the duration, the optimiser steps done so far,
         and what callbacks recorded. There are at least 20 epochs, if there are as many

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ._cut import Threshold
 
-__all__ = ["CutMixin", "DecisionMixin", "forget"]
+__all__ = ["CutMixin", "DecisionMixin"]
 
 
 class DecisionMixin:
@@ -102,13 +102,6 @@ class DecisionMixin:
         """Put the cut there, in the units of :meth:`anomaly_score`."""
         self.offset_ = -float(threshold)
 
-    def _cut(self, threshold, false_alarm_rate):
-        """Find the cut by a rule; None is the rate in the parameters."""
-        rate = self.false_alarm_rate if false_alarm_rate is None else false_alarm_rate
-        check_rate(rate, "false_alarm_rate")
-        rule = fit_threshold(threshold, self.reference_scores_, rate=rate)
-        return CutMixin._cut_by(self, rule)
-
 
 class CutMixin(DecisionMixin):
     """A cut that is found by a rule, at `fit` and again whenever another is wanted.
@@ -128,6 +121,14 @@ class CutMixin(DecisionMixin):
                 f"training rows, and threshold={self.threshold!r} finds the cut in "
                 "another way. Leave one of them at 'auto'; after the fit, "
                 "set_threshold takes any rule."
+            )
+
+    def _check_held_out(self, threshold: Any) -> None:
+        """Refuse a rule that needs held-out rows where there are none."""
+        if isinstance(threshold, str) and threshold == "conformal":
+            raise ValueError(
+                "threshold='conformal' needs rows that training does not see, and "
+                "none are held out. Fit with validation_fraction=0.2, for example."
             )
 
     def _fit_cut(self, training_scores: Callable[[], NDArray[np.float64]]) -> Self:
@@ -161,18 +162,3 @@ class CutMixin(DecisionMixin):
         self.threshold_rule_ = rule
         self._cut_at(rule.threshold_)
         return self
-
-
-def forget(estimator, private=()):
-    """Take away what was learned, so that a failed fit leaves nothing half done.
-
-    Parameters
-    ----------
-    estimator : object
-        Loses the attributes that end with an underscore.
-    private : sequence of str, default=()
-        Names of further ones.
-    """
-    for name in list(vars(estimator)):
-        if name.endswith("_") or name in private:
-            delattr(estimator, name)

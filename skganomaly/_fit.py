@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
     from ._models._method import Method
     from ._training._net import AdversarialNet
-    from .base import BaseDetector
     from .reports import Finding
 
 __all__ = ["Trained", "learn", "progress_of"]
@@ -53,16 +52,20 @@ _ABOUT_ROWS = ("constant", "near_copies", "too_few")
 class Trained:
     """What a detector's training returns.
 
-    Attributes
+    Parameters
     ----------
     method : Method
-    net : AdversarialNet
-        To be shown to the user.
+        The trained networks.
+    net : skorch.NeuralNet
+        What becomes ``net_``.
     n_unseen_steps : int, default=0
-        Steps of networks that no row goes through, which cannot know rows by heart.
-    report : dict
-        Entries of the report that the method knows better.
-    problems, notes : list of Finding or None
+        Steps of networks that never see a row, and so cannot memorise any.
+    report : dict, default={}
+        Entries of the training report that replace those of the same name.
+    problems : list of Finding or None, default=[]
+        What went wrong; None stands for nothing.
+    notes : list of Finding, default=[]
+        What is good to know.
     """
 
     method: Method
@@ -73,7 +76,7 @@ class Trained:
     notes: list[Finding] = field(default_factory=list)
 
 
-def learn(detector: BaseDetector, X: Any, y: Any, groups: Any) -> None:
+def learn(detector: Any, X: Any, y: Any, groups: Any) -> None:
     """Fit a detector: train, describe, find the reference scores, then the cut.
 
     What was learned is given to the detector once all of it is there, but for the
@@ -143,7 +146,7 @@ def learn(detector: BaseDetector, X: Any, y: Any, groups: Any) -> None:
     tasks.end()
 
 
-def progress_of(detector: BaseDetector, method: Method) -> Any:
+def progress_of(detector: Any, method: Method) -> Any:
     """What shows a bar over the rows of chunks, if a search is asked to."""
 
     def progress(chunks: Iterable[Any], n_rows: int) -> Iterable[Any]:

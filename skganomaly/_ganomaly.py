@@ -10,7 +10,7 @@ import torch
 
 from ._compat import Interval, StrOptions
 from ._fit import Trained
-from ._health import certainty, too_short
+from ._health import never_wrong, too_short
 from ._models._ganomaly import GANomaly
 from ._training._net import DiscriminatorRestart, mean_losses
 from ._training._trainer import Builder
@@ -120,7 +120,8 @@ class GANomalyDetector(BaseDetector):
         - "reconstruction": :math:`\lVert x - x' \rVert^2`;
         - "features": :math:`\lVert f(x) - f(x') \rVert^2`.
 
-        "auto" is "local". Objects of :mod:`skganomaly.scores` have options.
+        "auto" is "local". An object of :mod:`skganomaly.scores` has options, as in
+        ``LocalScore(exponent=1.0)``.
     max_references : int, default=6000
         Largest number of reference rows, the training rows that scores are relative to.
         Of more training rows, that many are drawn at random. This bounds the time to
@@ -152,11 +153,11 @@ class GANomalyDetector(BaseDetector):
           :mod:`skganomaly.thresholds`, or a thresholder of PyThresh.
     validation_fraction : float in [0, 1), default=0.0
         Share of the training rows, or of their groups, that is held out of training and
-        sets the threshold. With 0 none are held out, unless ``max_steps`` (AnoGAN:
-        ``encoder_steps``) asks for so many passes over the rows that the networks may
-        memorise them: more than 80 over plain rows with the score "local", more than 25
-        with any other score. Then a fifth is held out, or, if the rows are too few for
-        that, a warning says so.
+        sets the threshold. With 0 none are held out, unless ``max_steps`` (AnoGAN: the
+        ``encoder_steps`` of its search) asks for so many passes over the rows that the
+        networks may memorise them: more than 80 over plain rows with the score "local",
+        more than 25 with any other score. Then a fifth is held out, or, if the rows are
+        too few for that, a warning says so.
     max_steps : int or "auto", default="auto"
         Number of optimiser steps. "auto" makes 20 passes over the rows (over one row of
         each group, if there are groups), but at least 50 steps, and at most 600 for
@@ -207,10 +208,12 @@ class GANomalyDetector(BaseDetector):
         Number of rows held out of training; if there are any, the reference scores are
         theirs.
     settings_ : Settings
-        What every "auto" became, such as ``settings_.latent_dim``.
+        The parameters of the fit, with a value in the place of every "auto"; for
+        example ``settings_.latent_dim``.
     model_ : torch.nn.Module
-        All that was learned but the threshold: scaling, networks, score and reference
-        rows. It maps rows, a tensor of shape (n_rows, n_features), to anomaly scores.
+        Everything that was learned except the threshold: scaling, networks, score and
+        reference rows. Called with rows, a tensor of shape (n_rows, n_features), it
+        returns their anomaly scores.
     history_ : list of dict
         For each epoch the mean losses, the duration, the optimiser steps done so far,
         and what callbacks recorded. There are at least 20 epochs, if there are as many
@@ -334,7 +337,7 @@ class GANomalyDetector(BaseDetector):
         >>> GANomalyDetector.from_paper(n_samples=6400).max_steps
         1500
         """
-        published = {
+        published: dict[str, Any] = {
             "architecture": "published",
             "latent_dim": 100,
             "scaler": "channel",
@@ -361,13 +364,13 @@ class GANomalyDetector(BaseDetector):
         stream = torch.Generator().manual_seed(trainer.generator.initial_seed() + 1)
         restart = DiscriminatorRestart(
             partial(Builder(trainer.settings, stream), "discriminator"),
-            lambda losses: _in_words(certainty(losses)),
+            lambda losses: _in_words(never_wrong(losses)),
             self.max_restarts,
             trainer.steps_per_pass(),
         )
         net = trainer.run(method, callbacks=[restart, *trainer.callbacks()])
         record = trainer.record
-        problems = [certainty(mean_losses(record.history, record.loss_names))]
+        problems = [never_wrong(mean_losses(record.history, record.loss_names))]
         if self.architecture != "published":
             return Trained(method, net, problems=problems)
         # Large networks whose codes say nothing at first; the published score, their

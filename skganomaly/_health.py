@@ -9,7 +9,6 @@ from .reports import Finding
 
 __all__ = [
     "HealthRecord",
-    "certainty",
     "constant_rows",
     "dead_columns",
     "divergence",
@@ -17,6 +16,7 @@ __all__ = [
     "generator_failure",
     "hardly_trained",
     "interrupted",
+    "never_wrong",
     "not_judged",
     "still_falling",
     "too_few_references",
@@ -288,7 +288,7 @@ def _unlike(diversity, distance):
     )
 
 
-def certainty(losses):
+def never_wrong(losses):
     """A finding on a discriminator whose cross-entropy is next to nothing, or None.
 
     Parameters

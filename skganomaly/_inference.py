@@ -223,18 +223,8 @@ class InferenceMixin:
         check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         generator = torch.Generator().manual_seed(draw_seed(random_state))
-        model, latent_dim = self.model_, self.settings_.latent_dim
-        size = model.chunk_size
-        rows = []
-        for start in range(0, n_samples, size):
-            n_drawn = min(size, n_samples - start)
-            codes = model.draw_codes(n_drawn, latent_dim, generator)
-            member = torch.randint(model.n_members, (n_drawn,), generator=generator)
-            with torch.inference_mode():
-                drawn = model.decode(codes)
-            chosen = drawn[member, torch.arange(n_drawn)]
-            rows.append(chosen.cpu().numpy())
-        return model.scaling.inverse_transform(np.concatenate(rows)).reshape(
+        rows = self.model_.sample(n_samples, generator).numpy()
+        return self.model_.scaling.inverse_transform(rows).reshape(
             n_samples, *self.input_shape_
         )
 
@@ -278,7 +268,7 @@ class InferenceMixin:
         for rows, x in model.chunks(self._validate(X)):
             own = model.own_groups(rows, x.shape[1])
             with torch.inference_mode():
-                change = (x[0] - model.normal_counterpart(x, own))[: len(rows)]
+                change = model.anomaly_map(x, own)[: len(rows)]
             change = change.cpu().double().numpy()
             maps.append(np.abs(change) if error == "absolute" else change**2)
         difference = np.concatenate(maps)
@@ -339,7 +329,7 @@ class InferenceMixin:
         contributions, model = [], self.model_
         for rows, x in model.chunks(self._validate(X)):
             own = model.own_groups(rows, x.shape[1])
-            contribution = model.contributions(x, own, n_steps)
+            contribution = model.explain(x, own, n_steps)
             contributions.append(contribution[: len(rows)].cpu().double().numpy())
         return np.concatenate(contributions).reshape(np.shape(X))
 

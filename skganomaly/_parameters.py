@@ -12,18 +12,16 @@ from sklearn.base import BaseEstimator
 from ._compat import HasMethods, Interval, StrOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import numpy as np
-    from numpy.typing import NDArray
 
+    from ._cut import Threshold
     from .architectures import Architecture
 
     _Auto = Literal["auto"]
     _Architecture = Literal["auto", "mlp", "conv", "published"] | Architecture
     _Scaler = Literal["auto", "minmax", "standard", "channel"] | None
-    _Rule = Callable[[NDArray[np.float64]], float] | Any
-    _Threshold = Literal["auto", "max", "tail", "conformal"] | float | _Rule
     _Schedule = Literal["auto", "cosine", "constant"]
 
     class Common(TypedDict, total=False):
@@ -39,7 +37,7 @@ if TYPE_CHECKING:
         max_references: int
         contamination: float | _Auto
         false_alarm_rate: float
-        threshold: _Threshold
+        threshold: Threshold
         validation_fraction: float
         max_steps: int | _Auto
         batch_size: int
@@ -114,7 +112,7 @@ class CommonParameters(BaseEstimator):
         max_references: int = 6000,
         contamination: float | _Auto = "auto",
         false_alarm_rate: float = 0.05,
-        threshold: _Threshold = "auto",
+        threshold: Threshold = "auto",
         validation_fraction: float = 0.0,
         max_steps: int | _Auto = "auto",
         batch_size: int = 64,
@@ -162,4 +160,4 @@ class CommonParameters(BaseEstimator):
             inherited = inspect.signature(super(cls, cls).__init__).parameters.values()
             names = {p.name for p in named}
             named += [p for p in inherited if p.name not in names]
-            own.__signature__ = inspect.Signature(named)
+            own.__signature__ = inspect.signature(own).replace(parameters=named)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,17 +13,14 @@ from ._cut import is_auto
 from ._parameters import CommonParameters
 from .architectures import MLP, ConvNet
 
-if TYPE_CHECKING:
-    from .base import BaseDetector
-
 __all__ = [
     "DEFAULTS",
     "FEWEST_STEPS",
     "Settings",
-    "few_passes",
     "named_architecture",
     "resolve_settings",
     "resolved",
+    "steps_of_few_passes",
 ]
 
 # Steps that "auto" takes at least, and passes over the rows that it takes at most.
@@ -90,8 +87,6 @@ class Settings:
     contamination : float or None
         None is "auto", which believes the training rows to be normal.
     false_alarm_rate, validation_fraction, learning_rate, beta_1 : float
-        The share of the rows held out may be another than was asked for; see the
-        parameter.
     learning_rate_schedule : str
     own : dict
         Further parameters, of the detector itself.
@@ -129,7 +124,7 @@ _NOT_SETTINGS = {"callbacks", "device", "net_params", "random_state", "verbose"}
 _NOT_SETTINGS |= {"threshold"}
 
 
-def resolve_settings(detector: BaseDetector, input_shape: tuple[int, ...]) -> Settings:
+def resolve_settings(detector: Any, input_shape: tuple[int, ...]) -> Settings:
     """Settings of a detector for rows of a shape; steps may still be "auto".
 
     Raises
@@ -183,7 +178,7 @@ def resolved(value, default, kind):
     return value
 
 
-def few_passes(n_groups: int, batch_size: int, most: int) -> int:
+def steps_of_few_passes(n_groups: int, batch_size: int, most: int) -> int:
     """So many steps that networks do not learn the rows by heart."""
     passes = round(_PASSES * n_groups / min(batch_size, n_groups))
     return int(np.clip(passes, FEWEST_STEPS, most))

@@ -1,4 +1,4 @@
-"""Which columns of a table each column behind a transformer was made of.
+"""What each column behind transformers was made of, and what it is called.
 
 Scikit-learn's transformers say what they return through `get_feature_names_out`. To
 read a column's origin from its name would be guesswork, as names may hold anything;
@@ -14,7 +14,7 @@ from sklearn.base import OneToOneFeatureMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
 
-__all__ = ["sources_of"]
+__all__ = ["names_behind", "sources_of"]
 
 # Private use characters of Unicode, around the number of a column.
 _MARK = "\ue0f1{}\ue0f2"
@@ -89,13 +89,13 @@ def _of_columns(transformer, n_inputs):
         n_columns = place.stop - place.start
         if (isinstance(inner, str) and inner == "drop") or not n_columns:
             continue
-        numbers = _numbers(columns, transformer, n_inputs)
-        made_of = sources_of(inner, len(numbers), n_columns)
-        found[place] = [frozenset(numbers[j] for j in one) for one in made_of]
+        positions = _positions(columns, transformer, n_inputs)
+        made_of = sources_of(inner, len(positions), n_columns)
+        found[place] = [frozenset(positions[j] for j in one) for one in made_of]
     return found
 
 
-def _numbers(columns, transformer, n_inputs):
+def _positions(columns, transformer, n_inputs):
     """Positions of the columns that one of the transformers was given."""
     if isinstance(columns, str | int | np.integer) and not isinstance(columns, bool):
         columns = [columns]
@@ -166,3 +166,49 @@ def _marked_names(transformer, n_inputs):
         return [str(name) for name in twin.get_feature_names_out(marks)]
     except (AttributeError, TypeError, ValueError):
         return None
+
+
+def names_behind(steps, detector, n_columns):
+    """Names of the columns that a detector sees behind transformers.
+
+    Where not all transformers can name theirs, they are x0, x1, and so on.
+
+    Parameters
+    ----------
+    steps : list of object
+        The fitted transformers, one after the other.
+    detector : object
+        The fitted detector.
+    n_columns : int
+        Number of columns that it sees.
+
+    Returns
+    -------
+    ndarray of object of shape (n_columns,)
+    """
+    names = getattr(detector, "feature_names_in_", None)
+    for step in steps if names is None else ():
+        names = _names_after(step, names)
+    if names is None or len(names) != n_columns:
+        names = [f"x{i}" for i in range(n_columns)]
+    return np.asarray(names, dtype=object)
+
+
+def _names_after(step, names):
+    """Names of the columns that a transformer returns, or None."""
+    try:
+        return step.get_feature_names_out(names)
+    except (AttributeError, ValueError):
+        # Not every transformer can name its columns.
+        if not isinstance(step, ColumnTransformer):
+            return None
+    places = step.output_indices_
+    found = np.empty(max(place.stop for place in places.values()), dtype=object)
+    for name, inner, _ in step.transformers_:
+        place = places.get(name, slice(0, 0))
+        numbers = list(range(place.stop - place.start))
+        inner_names = _names_after(inner, None) if numbers else None
+        if inner_names is None or len(inner_names) != len(numbers):
+            inner_names = numbers
+        found[place] = [f"{name}__{inner_name}" for inner_name in inner_names]
+    return found

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn import config_context
 from sklearn.utils.validation import validate_data
 
-__all__ = ["validate_rows", "validate_table"]
+__all__ = ["first_few", "validate_rows", "validate_table"]
 
 # Columns that an error names; of more it gives the number.
 _MAX_NAMED = 5
@@ -72,14 +72,15 @@ def validate_rows(estimator, X, *, reset, input_shape=None):
 
 def _check_row_shape(estimator, shape, input_shape):
     """Compare images or windows with those at fit."""
-    own = (input_shape, input_shape[1:]) if input_shape[0] == 1 else (input_shape,)
+    # Images of one channel may come without the axis of channels.
+    known = (input_shape, input_shape[1:]) if input_shape[0] == 1 else (input_shape,)
     n_features = math.prod(input_shape)
-    if len(shape) > 1 and shape in own and math.prod(shape[1:]) != n_features:
+    if len(shape) > 1 and shape in known and math.prod(shape[1:]) != n_features:
         raise ValueError(
             f"X has shape {shape}, which is the shape of one row. The first axis "
             f"counts the rows, so pass X[None], of shape {(1, *shape)}."
         )
-    if len(shape) > 2 and shape[1:] not in own:
+    if len(shape) > 2 and shape[1:] not in known:
         raise ValueError(
             f"X has shape {shape}, but {type(estimator).__name__} was fitted on rows "
             f"of shape {input_shape}. Pass (n, {', '.join(map(str, input_shape))}) or "
@@ -234,14 +235,15 @@ def _is_frame(X):
     return hasattr(X, "columns") and hasattr(X, "dtypes")
 
 
+def first_few(names):
+    """Join the first five names, and say how many more there are."""
+    more = len(names) - _MAX_NAMED
+    return ", ".join(names[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
 def _listed(described):
-    """Join descriptions of columns, the first five of them."""
-    more = len(described) - _MAX_NAMED
-    return (
-        ("column " if len(described) == 1 else "columns ")
-        + ", ".join(described[:_MAX_NAMED])
-        + (f" and {more} more" if more > 0 else "")
-    )
+    """Join descriptions of columns."""
+    return f"column{'s' * (len(described) > 1)} {first_few(described)}"
 
 
 def _refuse_dates(X):

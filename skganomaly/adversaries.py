@@ -1,7 +1,8 @@
-"""Adversaries: what AnoGAN's generator and critic play for, beside a word.
+"""Adversaries: what AnoGAN's ``adversary`` may be, besides a word.
 
-Derive from :class:`Wasserstein` or :class:`Logistic`, or write an object with the same
-parameters and methods, for a loss of your own.
+An adversary says what generator and critic compete for, and how the critic is trained.
+For a loss of your own, derive from :class:`Wasserstein` or :class:`Logistic` and
+override their methods.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class _Adversary(BaseEstimator):
     _defaults = {"rows": {"penalty_interval": 1}, "maps": {"penalty_interval": 4}}
 
     between = False
-    """Whether the penalty is on rows between real and generated ones, not on real."""
+    """Whether the penalty is taken between real and generated rows, not at real ones.
+    """
 
     def __init__(
         self,
@@ -65,24 +67,26 @@ class _Adversary(BaseEstimator):
 
 
 class Wasserstein(_Adversary):
-    """The Wasserstein distance, with a penalty on the critic's slope; "wgan-gp".
+    """Wasserstein distance, with a penalty on the critic's slope.
+
+    The word "wgan-gp" stands for it.
 
     Parameters
     ----------
     penalty : float, default=10.0
-        Weight of the penalty on slopes other than 1 between real and generated rows
-        [1]_; 0 for none.
+        Weight of the penalty for slopes other than 1, taken between real and generated
+        rows [1]_; 0 for none.
     penalty_interval : int or "auto", default="auto"
-        The penalty is computed in every so many steps, and weighs as many times more.
-        "auto" is 1 for plain rows and 4 otherwise.
+        Steps from one penalty to the next; with fewer penalties, each weighs as many
+        times more. "auto" is 1 for plain rows and 4 otherwise.
     n_critic : int, default=1
-        Steps of the critic for each step of the generator. Both are trained on
-        ``max_steps`` batches, the generator on every ``n_critic``-th of them, so it
-        must be at most ``max_steps``.
+        Steps of the critic for each step of the generator: of the ``max_steps``
+        batches, the generator is trained on every ``n_critic``-th. At most
+        ``max_steps``.
     learning_rate : float or "auto", default="auto"
         Step size of the critic. "auto" is 8 times the generator's for plain rows,
         where a critic that learns faster keeps the generator from circling around the
-        data [2]_, and the same otherwise.
+        data [2]_, and the generator's otherwise.
 
     References
     ----------
@@ -118,32 +122,79 @@ class Wasserstein(_Adversary):
         )
 
     def generator_loss(self, fake_values: Tensor) -> Tensor:
-        """What the generator descends, (n_members,), of (n_members, n_rows)."""
+        """What the generator descends.
+
+        Parameters
+        ----------
+        fake_values : Tensor of shape (n_members, n_rows)
+            The critic's values of generated rows.
+
+        Returns
+        -------
+        Tensor of shape (n_members,)
+        """
         return -fake_values.mean(1)
 
     def critic_loss(self, real_values: Tensor, fake_values: Tensor) -> Tensor:
-        """What the critic descends, (n_members,)."""
+        """What the critic descends, but for the penalty.
+
+        Parameters
+        ----------
+        real_values, fake_values : Tensor of shape (n_members, n_rows)
+            The critic's values of real and of generated rows.
+
+        Returns
+        -------
+        Tensor of shape (n_members,)
+        """
         return -wasserstein_estimate(real_values, fake_values)
 
     def penalty_loss(self, critic: _Critic, rows: Tensor) -> Tensor:
-        """The penalty before its weight, (n_members,)."""
+        """The penalty, before its weight.
+
+        Parameters
+        ----------
+        critic : callable
+            Maps rows to values of shape (n_members, n_rows).
+        rows : Tensor of shape (n_members, n_rows, ...)
+            Where the slope is taken.
+
+        Returns
+        -------
+        Tensor of shape (n_members,)
+        """
         return gradient_norm_penalty(critic, rows, target=1.0)
 
 
 class Logistic(_Adversary):
-    """To classify rows, the non-saturating loss of the first GANs; "logistic".
+    """Classification of rows as real or generated, as in the first GANs.
+
+    The word "logistic" stands for it. The critic minimises a cross-entropy, the
+    generator its non-saturating counterpart.
 
     Parameters
     ----------
     penalty : float, default=0.0
-        Weight of half the squared slope of the critic on real rows (R1) [1]_.
-    penalty_interval, n_critic, learning_rate
-        See :class:`Wasserstein`.
+        Weight of half the squared slope of the critic at real rows (R1 [1]_); 0 for
+        none.
+    penalty_interval : int or "auto", default="auto"
+        As in :class:`Wasserstein`.
+    n_critic : int, default=1
+        As in :class:`Wasserstein`.
+    learning_rate : float or "auto", default="auto"
+        As in :class:`Wasserstein`.
 
     References
     ----------
     .. [1] L. Mescheder, A. Geiger and S. Nowozin, "Which training methods for GANs do
        actually converge?", ICML 2018, :arxiv:`1801.04406`.
+
+    Examples
+    --------
+    >>> from skganomaly import AnoGANDetector
+    >>> from skganomaly.adversaries import Logistic
+    >>> AnoGANDetector(adversary=Logistic(penalty=1.0)).adversary
+    Logistic(penalty=1.0)
     """
 
     def __init__(
@@ -162,13 +213,45 @@ class Logistic(_Adversary):
         )
 
     def generator_loss(self, fake_values: Tensor) -> Tensor:
-        """What the generator descends, (n_members,), of (n_members, n_rows)."""
+        """What the generator descends.
+
+        Parameters
+        ----------
+        fake_values : Tensor of shape (n_members, n_rows)
+            The critic's values of generated rows.
+
+        Returns
+        -------
+        Tensor of shape (n_members,)
+        """
         return generator_cross_entropy(fake_values)
 
     def critic_loss(self, real_values: Tensor, fake_values: Tensor) -> Tensor:
-        """What the critic descends, (n_members,)."""
+        """What the critic descends, but for the penalty.
+
+        Parameters
+        ----------
+        real_values, fake_values : Tensor of shape (n_members, n_rows)
+            The critic's values of real and of generated rows.
+
+        Returns
+        -------
+        Tensor of shape (n_members,)
+        """
         return discriminator_cross_entropy(real_values, fake_values)
 
     def penalty_loss(self, critic: _Critic, rows: Tensor) -> Tensor:
-        """The penalty before its weight, (n_members,)."""
+        """The penalty, before its weight.
+
+        Parameters
+        ----------
+        critic : callable
+            Maps rows to values of shape (n_members, n_rows).
+        rows : Tensor of shape (n_members, n_rows, ...)
+            Where the slope is taken.
+
+        Returns
+        -------
+        Tensor of shape (n_members,)
+        """
         return 0.5 * gradient_norm_penalty(critic, rows, target=0.0)

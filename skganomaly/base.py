@@ -1,4 +1,4 @@
-"""The face of all detectors, and what one of your own derives from."""
+"""What all detectors have in common, and what one of your own derives from."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sklearn.base import OutlierMixin
 
 from ._all_or_nothing import all_or_nothing
 from ._compat import CallbackSupportMixin, _fit_context
+from ._cut import is_auto
 from ._decisions import CutMixin
 from ._fit import Trained, learn
 from ._inference import InferenceMixin
@@ -19,7 +20,7 @@ from ._models._method import Game, Method, Phase
 from ._models._scaling import Scaling
 from ._parameters import CommonParameters
 from ._process import own_settings
-from ._settings import DEFAULTS, few_passes, named_architecture
+from ._settings import DEFAULTS, named_architecture, steps_of_few_passes
 from ._state import StateMixin
 from .scores import named_score, score_words
 
@@ -44,9 +45,9 @@ class BaseDetector(
 ):
     """A detector of anomalies around a :class:`~skganomaly.base.Method`.
 
-    Derive from it and set ``_method`` for a detector of your own; see
-    :ref:`own-detector`. It takes any rows, scales them, trains the networks of the
-    method, and finds scores and a threshold as the other detectors do.
+    For a detector of your own, derive from it and set ``_method`` to the class of the
+    method; see :ref:`own-detector`. All that does not depend on the method is here:
+    rows are validated and scaled, networks are trained, scores and a threshold found.
 
     **Scores.** The default, "local", compares a row with its nearest reference rows
     in the space of residuals and codes: how far away is it, given what is usual there?
@@ -90,8 +91,8 @@ class BaseDetector(
     score_type : str or object, default="auto"
         What the score is made of: "local" compares a row with its nearest reference
         rows, "joint" is a squared Mahalanobis distance of all parts, and the name of a
-        part is its mean square. "auto" is "local". Objects of :mod:`skganomaly.scores`
-        have options.
+        part stands for its mean square. "auto" is "local". An object of
+        :mod:`skganomaly.scores` has options, as in ``LocalScore(exponent=1.0)``.
     max_references : int, default=6000
         Largest number of reference rows, the training rows that scores are relative to.
         Of more training rows, that many are drawn at random. This bounds the time to
@@ -123,11 +124,11 @@ class BaseDetector(
           :mod:`skganomaly.thresholds`, or a thresholder of PyThresh.
     validation_fraction : float in [0, 1), default=0.0
         Share of the training rows, or of their groups, that is held out of training and
-        sets the threshold. With 0 none are held out, unless ``max_steps`` (AnoGAN:
-        ``encoder_steps``) asks for so many passes over the rows that the networks may
-        memorise them: more than 80 over plain rows with the score "local", more than 25
-        with any other score. Then a fifth is held out, or, if the rows are too few for
-        that, a warning says so.
+        sets the threshold. With 0 none are held out, unless ``max_steps`` (AnoGAN: the
+        ``encoder_steps`` of its search) asks for so many passes over the rows that the
+        networks may memorise them: more than 80 over plain rows with the score "local",
+        more than 25 with any other score. Then a fifth is held out, or, if the rows are
+        too few for that, a warning says so.
     max_steps : int or "auto", default="auto"
         Number of optimiser steps. "auto" makes 20 passes over the rows (over one row of
         each group, if there are groups), but at least 50 steps, and at most 600 for
@@ -178,10 +179,12 @@ class BaseDetector(
         Number of rows held out of training; if there are any, the reference scores are
         theirs.
     settings_ : Settings
-        What every "auto" became, such as ``settings_.latent_dim``.
+        The parameters of the fit, with a value in the place of every "auto"; for
+        example ``settings_.latent_dim``.
     model_ : torch.nn.Module
-        All that was learned but the threshold: scaling, networks, score and reference
-        rows. It maps rows, a tensor of shape (n_rows, n_features), to anomaly scores.
+        Everything that was learned except the threshold: scaling, networks, score and
+        reference rows. Called with rows, a tensor of shape (n_rows, n_features), it
+        returns their anomaly scores.
     history_ : list of dict
         For each epoch the mean losses, the duration, the optimiser steps done so far,
         and what callbacks recorded. There are at least 20 epochs, if there are as many
@@ -249,11 +252,11 @@ class BaseDetector(
 
     def _settle_steps(self, settings: Settings, n_groups: int) -> Settings:
         """Settings with the steps that "auto" stands for, for so many groups."""
-        if settings.max_steps != "auto":
+        if not is_auto(settings.max_steps):
             return settings
         most = self._most_steps[settings.kind]
         return replace(
-            settings, max_steps=few_passes(n_groups, settings.batch_size, most)
+            settings, max_steps=steps_of_few_passes(n_groups, settings.batch_size, most)
         )
 
     def _chosen_steps(self) -> int | None:
@@ -341,14 +344,6 @@ class BaseDetector(
             score = self._named_score(score, settings)
         score = score.make(method, settings.kind)
         return FittedModel(scaling, method, score, settings.n_members)
-
-    def _check_held_out(self, threshold: Any) -> None:
-        """Refuse a rule that needs held-out rows where there are none."""
-        if isinstance(threshold, str) and threshold == "conformal":
-            raise ValueError(
-                "threshold='conformal' needs rows that training does not see, and "
-                "none are held out. Fit with validation_fraction=0.2, for example."
-            )
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "offset_")

@@ -11,7 +11,10 @@ References
    Detection", JMLR 20(96), 2019, :arxiv:`1901.01588`.
 """
 
+from __future__ import annotations
+
 from numbers import Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn import get_config
@@ -20,11 +23,21 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
+from ._all_or_nothing import all_or_nothing
 from ._compat import HasMethods, _fit_context
 from ._cut import words_if_constant
-from ._decisions import DecisionMixin, forget
-from ._directions import detector_inside, pyod_threshold
+from ._decisions import DecisionMixin
+from ._directions import (
+    anomaly_scores,
+    anomaly_threshold,
+    detector_inside,
+    pyod_threshold,
+)
 from ._validation import validate_table
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+    from typing_extensions import Self
 
 try:
     from pyod.models.base import BaseDetector
@@ -36,7 +49,14 @@ __all__ = ["as_pyod", "from_pyod"]
 _PYOD_CONTAMINATION = 0.1
 
 
-def as_pyod(detector, *, X_train=None, contamination=None, random_state=None):
+# PyOD has no type information, so neither has its base class of what this returns.
+def as_pyod(
+    detector: Any,
+    *,
+    X_train: ArrayLike | None = None,
+    contamination: Any = None,
+    random_state: int | np.random.RandomState | None = None,
+) -> Any:
     """Return a detector as a PyOD detector.
 
     The result is an instance of :class:`pyod.models.base.BaseDetector`: its
@@ -137,9 +157,7 @@ def as_pyod(detector, *, X_train=None, contamination=None, random_state=None):
             "contamination must be a number in (0, 0.5], a thresholder such as those "
             f"of pyod.models.thresholds, or None; got {contamination!r}."
         )
-    last = detector_inside(detector)
-    own = getattr(last, "contamination", None)
-    default = float(own) if isinstance(own, Real) else _PYOD_CONTAMINATION
+    inside = detector_inside(detector)
     try:
         check_is_fitted(detector)
     except NotFittedError:
@@ -148,16 +166,17 @@ def as_pyod(detector, *, X_train=None, contamination=None, random_state=None):
                 f"X_train is for a fitted detector, and this {name} is not fitted. "
                 "Leave it out, and call fit(X_train) on what as_pyod returns."
             ) from None
-        return PyODDetector(
-            detector,
-            default if contamination is None else contamination,
-            random_state=random_state,
-        )
+        if contamination is None:
+            share = getattr(inside, "contamination", None)
+            contamination = _PYOD_CONTAMINATION
+            if isinstance(share, Real):
+                contamination = float(share)
+        return PyODDetector(detector, contamination, random_state=random_state)
 
     if X_train is not None:
-        scores = -detector.score_samples(X_train)
-    elif hasattr(last, "reference_scores_"):
-        scores = last.reference_scores_
+        scores = anomaly_scores(detector, X_train, "normal")
+    elif hasattr(inside, "reference_scores_"):
+        scores = inside.reference_scores_
     else:
         raise ValueError(
             f"{name} is fitted and has no reference_scores_, which PyOD's thresholds "
@@ -165,15 +184,17 @@ def as_pyod(detector, *, X_train=None, contamination=None, random_state=None):
         )
     threshold = None
     if contamination is None:
-        threshold = -float(last.offset_)
-        share = max(1, np.sum(scores > threshold)) / len(scores)
+        threshold = anomaly_threshold(detector)
+        share = max(1, int(np.sum(scores > threshold))) / len(scores)
         # A little more, as PyOD rounds this share times the number of scores down.
         contamination = min(0.5, float(np.nextafter(share, 1)))
     wrapped = PyODDetector(detector, contamination, random_state=random_state)
     return wrapped._adopt(detector, scores, threshold)
 
 
-def from_pyod(detector, *, random_state=None):
+def from_pyod(
+    detector: Any, *, random_state: int | np.random.RandomState | None = None
+) -> SklearnDetector:
     """Return a PyOD detector as a scikit-learn outlier detector.
 
     The result has the directions of scikit-learn and of this library: lower
@@ -231,7 +252,7 @@ def from_pyod(detector, *, random_state=None):
     return wrapped._adopt(detector) if hasattr(detector, "threshold_") else wrapped
 
 
-def _check_instance(detector):
+def _check_instance(detector: Any) -> None:
     if isinstance(detector, type):
         raise TypeError(
             f"Pass an instance, {detector.__name__}(), not the class "
@@ -239,7 +260,9 @@ def _check_instance(detector):
         )
 
 
-def _seeded_clone(detector, random_state):
+def _seeded_clone(
+    detector: Any, random_state: int | np.random.RandomState | None
+) -> Any:
     """Clone a detector, with a seed in each place for one; None keeps what is there."""
     detector = clone(detector, safe=False)
     if random_state is not None and hasattr(detector, "get_params"):
@@ -253,7 +276,7 @@ def _seeded_clone(detector, random_state):
     return detector
 
 
-def _fit(detector, *rows, groups):
+def _fit(detector: Any, *rows: Any, groups: ArrayLike | None) -> Any:
     """Fit a detector, or the last step of a Pipeline, to rows that belong together."""
     if groups is None:
         return detector.fit(*rows)
@@ -307,13 +330,20 @@ if BaseDetector is not None:
         """
 
         def __init__(
-            self, detector, contamination=_PYOD_CONTAMINATION, *, random_state=None
-        ):
+            self,
+            detector: Any,
+            contamination: Any = _PYOD_CONTAMINATION,
+            *,
+            random_state: int | np.random.RandomState | None = None,
+        ) -> None:
             super().__init__(contamination=contamination)
             self.detector = detector
             self.random_state = random_state
 
-        def fit(self, X, y=None, *, groups=None):
+        @all_or_nothing
+        def fit(
+            self, X: ArrayLike, y: Any = None, *, groups: ArrayLike | None = None
+        ) -> Self:
             """Train a clone of the detector and set the threshold.
 
             Parameters
@@ -336,16 +366,11 @@ if BaseDetector is not None:
             TypeError
                 If there are groups and the detector takes none.
             """
-            forget(self)
-            try:
-                detector = _seeded_clone(self.detector, self.random_state)
-                _fit(detector, X, y, groups=groups)
-                return self._adopt(detector, -detector.score_samples(X))
-            except BaseException:
-                forget(self)
-                raise
+            detector = _seeded_clone(self.detector, self.random_state)
+            _fit(detector, X, y, groups=groups)
+            return self._adopt(detector, anomaly_scores(detector, X, "normal"))
 
-        def decision_function(self, X):
+        def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
             """Return anomaly scores, higher for more anomalous.
 
             Parameters
@@ -359,12 +384,18 @@ if BaseDetector is not None:
                 The negative of the detector's ``score_samples``.
             """
             check_is_fitted(self, "detector_")
-            return -self.detector_.score_samples(X)
+            return anomaly_scores(self.detector_, X, "normal")
 
-        def _adopt(self, detector, scores, threshold=None):
+        def _adopt(
+            self,
+            detector: Any,
+            scores: NDArray[np.float64],
+            threshold: float | None = None,
+        ) -> Self:
             """Take a fitted detector; a threshold of its own overrules PyOD's."""
             self.detector_ = detector
             self.decision_scores_ = scores
+            # What PyOD's own detectors do at the end of their fit.
             self._set_n_classes(None)
             with words_if_constant(scores, self.contamination):
                 self._process_decision_scores()
@@ -400,17 +431,29 @@ class SklearnDetector(DecisionMixin, OutlierMixin, BaseEstimator):
         Names of the features, if all were strings.
     """
 
+    detector_: Any
+    n_features_in_: int
+    feature_names_in_: NDArray[np.object_]
+
     _parameter_constraints = {
         "detector": [HasMethods(["fit", "decision_function"])],
         "random_state": ["random_state"],
     }
 
-    def __init__(self, detector, *, random_state=None):
+    def __init__(
+        self,
+        detector: Any,
+        *,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.detector = detector
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, *, groups=None):
+    @all_or_nothing
+    def fit(
+        self, X: ArrayLike, y: Any = None, *, groups: ArrayLike | None = None
+    ) -> Self:
         """Train a clone of the PyOD detector.
 
         Parameters
@@ -433,28 +476,23 @@ class SklearnDetector(DecisionMixin, OutlierMixin, BaseEstimator):
         TypeError
             If there are groups and the detector takes none.
         """
-        forget(self)
-        try:
-            X = validate_table(self, X, reset=True, min_samples=2)
-            detector = _seeded_clone(self.detector, self.random_state)
-            _fit(detector, X, groups=groups)
-            return self._adopt(detector)
-        except BaseException:
-            forget(self)
-            raise
+        X = validate_table(self, X, reset=True, min_samples=2)
+        detector = _seeded_clone(self.detector, self.random_state)
+        _fit(detector, X, groups=groups)
+        return self._adopt(detector)
 
-    def _adopt(self, detector):
+    def _adopt(self, detector: Any) -> Self:
         """Take a fitted PyOD detector and its threshold."""
         if not hasattr(detector, "threshold_"):
             raise TypeError(
                 f"{type(detector).__name__} has no threshold_ after fit, which PyOD's "
                 "detectors have. In a Pipeline, wrap its last step."
             )
-        self.offset_ = -pyod_threshold(detector)
+        self._cut_at(pyod_threshold(detector))
         self.detector_ = detector
         return self
 
-    def anomaly_score(self, X):
+    def anomaly_score(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return PyOD's scores, higher for more anomalous.
 
         Parameters
@@ -470,5 +508,4 @@ class SklearnDetector(DecisionMixin, OutlierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = validate_table(self, X, reset=False)
-        scores = self.detector_.decision_function(X)
-        return np.asarray(scores, dtype=np.float64).reshape(len(X))
+        return anomaly_scores(self.detector_, X, "anomaly")

@@ -49,7 +49,7 @@ def mean_size(differences: Tensor, order: str) -> Tensor:
 def reconstruction_error(
     loss: str | Callable[[Tensor, Tensor], Tensor],
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """The function that a parameter ``reconstruction_loss`` names.
+    """Return the function that ``reconstruction_loss`` stands for.
 
     Parameters
     ----------
@@ -82,7 +82,18 @@ def squared_error(input: Tensor, target: Tensor) -> Tensor:
 
 
 def absolute_error(input: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute error of each member; see :func:`squared_error`."""
+    """Mean absolute error of each member.
+
+    Parameters
+    ----------
+    input, target : Tensor of shape (n_members, n_rows, ...)
+        What is compared.
+
+    Returns
+    -------
+    Tensor of shape (n_members,)
+        Mean over all other axes.
+    """
     return _SIZES["l1"](input - target).flatten(1).mean(1)
 
 
@@ -165,9 +176,9 @@ def gradient_norm_penalty(
     References
     ----------
     .. [1] I. Gulrajani et al., "Improved training of Wasserstein GANs", NeurIPS 2017,
-       arXiv:1704.00028.
+       :arxiv:`1704.00028`.
     .. [2] L. Mescheder, A. Geiger and S. Nowozin, "Which training methods for GANs do
-       actually converge?", ICML 2018, arXiv:1801.04406.
+       actually converge?", ICML 2018, :arxiv:`1801.04406`.
     """
     rows = rows.detach().requires_grad_()
     (slopes,) = torch.autograd.grad(critic(rows).sum(), rows, create_graph=True)

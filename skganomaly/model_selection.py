@@ -22,15 +22,9 @@ from sklearn.model_selection import (
     StratifiedGroupKFold,
     StratifiedKFold,
 )
-from sklearn.utils import check_consistent_length, check_scalar, column_or_1d
+from sklearn.utils import check_consistent_length, check_scalar
 
-from ._directions import (
-    anomaly_flags,
-    anomaly_label,
-    anomaly_scores,
-    detector_inside,
-    higher_means,
-)
+from ._directions import anomaly_flags, anomaly_scores, check_anomaly_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,82 +46,6 @@ __all__ = [
     "pseudo_anomaly_roc_auc",
     "recall_at_false_alarm_rate",
 ]
-
-_NORMAL_WORDS = {"normal", "inlier"}
-_ANOMALY_WORDS = {"anomaly", "anomalous", "abnormal", "outlier"}
-
-
-def check_anomaly_labels(y: ArrayLike) -> _Flags:
-    """Read labels of any usual coding.
-
-    Parameters
-    ----------
-    y : array-like of shape (n_samples,)
-        One label per row, all in one of these codings:
-
-        - booleans: True is an anomaly;
-        - numbers 0 and 1, as in PyOD: 1 is an anomaly;
-        - numbers 1 and -1, as in scikit-learn: -1 is an anomaly;
-        - strings, in upper or lower case: "normal" or "inlier"; "anomaly",
-          "anomalous", "abnormal" or "outlier".
-
-    Returns
-    -------
-    anomalous : ndarray of bool of shape (n_samples,)
-        True for anomalies.
-
-    Raises
-    ------
-    ValueError
-        If there are no labels, if they are all the number 1 (which is normal in one
-        coding and an anomaly in the other), or if there is any other value: a third
-        class, a missing label, a mixture of codings.
-
-    Examples
-    --------
-    >>> from skganomaly.model_selection import check_anomaly_labels
-    >>> check_anomaly_labels([1, 1, -1])
-    array([False, False,  True])
-    >>> check_anomaly_labels(["normal", "Outlier"])
-    array([False,  True])
-    """
-    labels: Any = column_or_1d(y)
-    if not len(labels):
-        raise ValueError("y has no labels.")
-    values = set(labels.tolist())
-    kinds = {_kind(value) for value in values}
-    if kinds == {bool}:
-        return labels.astype(bool)
-    if kinds == {str}:
-        words = np.array([value.lower() for value in labels.tolist()])
-        if set(words) <= _NORMAL_WORDS | _ANOMALY_WORDS:
-            return np.isin(words, list(_ANOMALY_WORDS))
-    if kinds == {Real}:
-        if values == {1}:
-            raise ValueError(
-                "All labels are 1, which is normal where anomalies are -1, and an "
-                "anomaly where normal rows are 0. Pass booleans with True for "
-                "anomalies, y == -1 or y == 1."
-            )
-        if values <= {1, -1}:
-            return labels == -1
-        if values <= {0, 1}:
-            return labels == 1
-    shown = ", ".join(sorted(map(repr, values))[:5]) + ", ..." * (len(values) > 5)
-    raise ValueError(
-        f"Cannot read the labels {shown}. Use 1 and -1 with -1 = anomaly, 0 and 1 with "
-        "1 = anomaly, booleans with True = anomaly, or the strings 'normal' and "
-        "'anomaly'. Leave out rows without a label; of several classes say which are "
-        "anomalies, as in np.isin(y, anomalous_classes)."
-    )
-
-
-def _kind(value: object) -> type | None:
-    """Return bool, Real, str or None for what a label may be."""
-    # In this order, since a bool is a number, too.
-    if isinstance(value, np.bool_):
-        return bool
-    return next((t for t in (bool, Real, str) if isinstance(value, t)), None)
 
 
 class _InlierFolds(BaseCrossValidator):
@@ -424,7 +342,7 @@ def anomaly_f1(estimator: Any, X: Any, y: ArrayLike) -> float:
         If the labels cannot be read or are all alike, or those of ``predict`` cannot.
     """
     anomalous = _labels_of_both_kinds(y)
-    flags = anomaly_flags(estimator, X, anomaly_label(estimator))
+    flags = anomaly_flags(estimator, X)
     return float(f1_score(anomalous, flags, zero_division=0.0))
 
 
@@ -580,15 +498,7 @@ def _labels_of_both_kinds(y: ArrayLike) -> _Flags:
 
 def _scores(estimator: Any, X: Any) -> _Scores:
     """Score rows, higher for worse ones."""
-    higher_is = higher_means(estimator)
-    if higher_is is None:
-        raise ValueError(
-            "Cannot know whether higher scores of "
-            f"{type(detector_inside(estimator)).__name__} mean anomaly or normal. "
-            "Derive the class from sklearn.base.OutlierMixin if its score_samples are "
-            "lower for anomalies, or give it a method anomaly_score that is higher."
-        )
-    scores = anomaly_scores(estimator, X, higher_is)
+    scores = anomaly_scores(estimator, X)
     if np.isnan(scores).any():
         raise ValueError(
             f"{np.isnan(scores).sum()} of {len(scores)} scores are NaN. Leave out the "

@@ -1,17 +1,28 @@
 """Tables in pipelines: methods of the detector at the end, and missing values."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.compose import ColumnTransformer
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._directions import steps_inside
-from ._sources import sources_of
+from ._directions import steps_inside, transform_by
+from ._sources import names_behind, sources_of
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from numpy.typing import ArrayLike, NDArray
+    from typing_extensions import Self
+
+    from ._cut import Threshold
 
 __all__ = ["MissingCount", "ThroughPipeline", "through"]
 
 
-def through(estimator):
+def through(estimator: Any) -> ThroughPipeline:
     """Return a fitted pipeline or search with the methods of its detector.
 
     A Pipeline offers ``predict``, ``score_samples`` and ``decision_function``. What
@@ -77,7 +88,9 @@ class ThroughPipeline:
         If the detector inside is not one of this library.
     """
 
-    def __init__(self, estimator):
+    detector_: Any
+
+    def __init__(self, estimator: Any) -> None:
         self.estimator = estimator
         self._steps, detector = steps_inside(estimator)
         check_is_fitted(detector)
@@ -94,15 +107,15 @@ class ThroughPipeline:
             )
         self.detector_ = detector
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"through({self.estimator!r})"
 
     @property
-    def threshold_(self):
+    def threshold_(self) -> float:
         """The cut in the units of :meth:`anomaly_score`."""
         return self.detector_.threshold_
 
-    def transform(self, X):
+    def transform(self, X: Any) -> Any:
         """Rows as the detector sees them.
 
         Parameters
@@ -114,11 +127,9 @@ class ThroughPipeline:
         -------
         array or DataFrame of shape (n_samples, n_transformed)
         """
-        for step in self._steps:
-            X = step.transform(X)
-        return X
+        return transform_by(self._steps, X)
 
-    def anomaly_score(self, X, *, part=None):
+    def anomaly_score(self, X: Any, *, part: str | None = None) -> NDArray[np.float64]:
         """Anomaly scores, higher for more anomalous.
 
         Parameters
@@ -136,7 +147,7 @@ class ThroughPipeline:
         options = {} if part is None else {"part": part}
         return self.detector_.anomaly_score(self.transform(X), **options)
 
-    def p_values(self, X):
+    def p_values(self, X: Any) -> NDArray[np.float64]:
         """Conformal p-values: how usual a row's score is among normal rows.
 
         Parameters
@@ -151,7 +162,9 @@ class ThroughPipeline:
         """
         return self.detector_.p_values(self.transform(X))
 
-    def set_threshold(self, threshold="auto", *, false_alarm_rate=None):
+    def set_threshold(
+        self, threshold: Threshold = "auto", *, false_alarm_rate: float | None = None
+    ) -> Self:
         """Set another threshold of the detector inside, without training again.
 
         Parameters
@@ -170,7 +183,13 @@ class ThroughPipeline:
         self.detector_.set_threshold(threshold, false_alarm_rate=false_alarm_rate)
         return self
 
-    def explain(self, X, *, columns="original", n_steps=16):
+    def explain(
+        self,
+        X: Any,
+        *,
+        columns: Literal["original", "transformed"] = "original",
+        n_steps: int = 16,
+    ) -> Any:
         """Contribution of each column to the score.
 
         Those of all columns that were made of one, such as the dummies of a category,
@@ -211,8 +230,7 @@ class ThroughPipeline:
         if columns == "transformed":
             if not hasattr(X, "iloc"):
                 return contributions
-            names = self._transformed_names(contributions.shape[1])
-            return _frame(contributions, names, X)
+            return _frame(contributions, self._transformed_names(contributions), X)
         names = self._input_names(X)
         sources = self._sources(len(names), contributions)
         sums = np.zeros((len(contributions), len(names)))
@@ -232,10 +250,12 @@ class ThroughPipeline:
             )
         if not hasattr(X, "iloc"):
             return sums
-        others = self._transformed_names(contributions.shape[1])[mixed]
+        others = names_behind(self._steps, self.detector_, contributions.shape[1])[
+            mixed
+        ]
         return _frame(np.hstack([sums, contributions[:, mixed]]), [*names, *others], X)
 
-    def _input_names(self, X):
+    def _input_names(self, X: Any) -> list[Any]:
         """Names of the columns that the first step was fitted on, or numbers."""
         first = (*self._steps, self.detector_)[0]
         names = getattr(first, "feature_names_in_", None)
@@ -243,7 +263,12 @@ class ThroughPipeline:
             names = X.columns if hasattr(X, "iloc") else range(np.shape(X)[1])
         return list(names)
 
-    def _sources(self, n_inputs, contributions):
+    def _transformed_names(self, contributions: NDArray[Any]) -> NDArray[np.object_]:
+        return names_behind(self._steps, self.detector_, contributions.shape[1])
+
+    def _sources(
+        self, n_inputs: int, contributions: NDArray[Any]
+    ) -> list[frozenset[int]]:
         if contributions.ndim != 2:
             raise ValueError(
                 f"The detector explains rows of shape {contributions.shape[1:]}, not "
@@ -254,36 +279,8 @@ class ThroughPipeline:
             sources = sources_of(self._steps, n_inputs, contributions.shape[1])
         return sources
 
-    def _transformed_names(self, n_columns):
-        names = getattr(self.detector_, "feature_names_in_", None)
-        for step in self._steps if names is None else ():
-            names = _names_after(step, names)
-        if names is None or len(names) != n_columns:
-            names = [f"x{i}" for i in range(n_columns)]
-        return np.asarray(names, dtype=object)
 
-
-def _names_after(step, names):
-    """Names of the columns that a transformer returns, or None."""
-    try:
-        return step.get_feature_names_out(names)
-    except (AttributeError, ValueError):
-        # Not every transformer can name its columns.
-        if not isinstance(step, ColumnTransformer):
-            return None
-    places = step.output_indices_
-    found = np.empty(max(place.stop for place in places.values()), dtype=object)
-    for name, inner, _ in step.transformers_:
-        place = places.get(name, slice(0, 0))
-        numbers = list(range(place.stop - place.start))
-        inner_names = _names_after(inner, None) if numbers else None
-        if inner_names is None or len(inner_names) != len(numbers):
-            inner_names = numbers
-        found[place] = [f"{name}__{inner_name}" for inner_name in inner_names]
-    return found
-
-
-def _frame(values, names, like):
+def _frame(values: NDArray[Any], names: Any, like: Any) -> Any:
     import pandas
 
     return pandas.DataFrame(values, columns=names, index=like.index)
@@ -318,7 +315,10 @@ class MissingCount(TransformerMixin, BaseEstimator):
            [0.]])
     """
 
-    def fit(self, X, y=None):
+    n_features_in_: int
+    feature_names_in_: NDArray[np.object_]
+
+    def fit(self, X: ArrayLike, y: Any = None) -> Self:
         """Remember the columns.
 
         Parameters
@@ -335,7 +335,7 @@ class MissingCount(TransformerMixin, BaseEstimator):
         self._check(X, reset=True)
         return self
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> NDArray[np.float64]:
         """Count the missing values of each row.
 
         Parameters
@@ -350,7 +350,7 @@ class MissingCount(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         return self._check(X, reset=False).sum(axis=1, keepdims=True, dtype=np.float64)
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Name of the column.
 
         Parameters
@@ -366,7 +366,7 @@ class MissingCount(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         return np.array(["n_missing"], dtype=object)
 
-    def _check(self, X, *, reset):
+    def _check(self, X: Any, *, reset: bool) -> NDArray[np.bool_]:
         """Which values are missing, of validated rows."""
         if hasattr(X, "iloc"):
             # An extension dtype is not to become a float, nor NaT a number.
@@ -379,17 +379,17 @@ class MissingCount(TransformerMixin, BaseEstimator):
             return np.frompyfunc(_is_missing, 1, 1)(X).astype(bool)
         return np.isnat(X) if X.dtype.kind in "mM" else X != X
 
-    def __sklearn_is_fitted__(self):
+    def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "n_features_in_")
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.input_tags.string = tags.input_tags.categorical = True
         return tags
 
 
-def _is_missing(value):
+def _is_missing(value: Any) -> bool | np.bool_:
     if value is None:
         return True
     different = value != value

@@ -1,9 +1,11 @@
-"""Scores: what a detector's ``score_type`` may be beside a word.
+"""Scores: what ``score_type`` may be, besides a word.
 
-A score is any object with a method ``make(method, kind)``, which returns a new
+A score is any object with a method ``make(method, kind)`` that returns a new
 :class:`Scoring`: a torch module that is fitted on the parts of the reference rows and
-maps the parts of any row to a number. ``method`` has ``part_names`` and
-``local_parts``, and ``kind`` is "rows" or "maps".
+maps the parts of any row to a number. ``method`` is the detector's
+:class:`~skganomaly.base.Method`, and ``kind`` is "rows" for plain rows and "maps" for
+images and windows. Derive from :class:`~sklearn.base.BaseEstimator` for parameters
+that can be tuned.
 """
 
 from __future__ import annotations
@@ -30,9 +32,10 @@ _AUTO = StrOptions({"auto"})
 
 
 class LocalScore(BaseEstimator):
-    """How far a row is from its nearest reference rows, for where it is.
+    """Distance to the nearest reference rows, given what is usual there.
 
-    The score "local"; the :ref:`user guide <which-detector>` has the formula.
+    The word "local" stands for it; the :ref:`user guide <which-detector>` has the
+    formula.
 
     Parameters
     ----------
@@ -43,16 +46,17 @@ class LocalScore(BaseEstimator):
         parts; 0 for none. "auto" is 0.5 for plain rows and 0 otherwise.
     whiten : bool or "auto", default="auto"
         Whether to squash outlying values and whiten the joined vectors first. "auto"
-        does so for plain rows.
+        is True for plain rows.
     use_nearest : bool or "auto", default="auto"
-        Whether the distance to the very nearest reference row counts on its own beside
-        the mean of the five nearest. "auto" is True for plain rows.
+        Whether the distance to the very nearest reference row counts as much as the
+        mean distance to the five nearest. "auto" is True for plain rows.
     n_scale_neighbors : int or "auto", default="auto"
-        Neighbours that say what distance is usual in a place. "auto" is 10 for plain
-        rows and 50 otherwise.
+        Number of nearest reference rows that say what distance is usual there. "auto"
+        is 10 for plain rows and 50 otherwise.
     exponent : float or "auto", default="auto"
-        How much of that distance is divided by: 1 is all of it, 0 nothing. "auto" is
-        0.5 for plain rows and 0.85 otherwise.
+        Power of that usual distance which the distance is divided by: 1 for their
+        ratio, 0 for the plain distance. "auto" is 0.5 for plain rows and 0.85
+        otherwise.
 
     Examples
     --------
@@ -105,7 +109,19 @@ class LocalScore(BaseEstimator):
         self.exponent = exponent
 
     def make(self, method: Method, kind: str) -> Scoring:
-        """Return the unfitted score; see the module's description."""
+        """Return the score, not yet fitted.
+
+        Parameters
+        ----------
+        method : Method
+            Whose parts are compared.
+        kind : {"rows", "maps"}
+            Plain rows, or rows with axes of their own.
+
+        Returns
+        -------
+        Scoring
+        """
         options = {**self.get_params(), **self._chosen(kind)}
         parts = options.pop("parts")
         if isinstance(parts, str):
@@ -122,12 +138,22 @@ class LocalScore(BaseEstimator):
 
 
 class JointScore(BaseEstimator):
-    """Squared Mahalanobis distance of parts together; the score "joint".
+    """Squared Mahalanobis distance of several parts together.
+
+    The word "joint" stands for it.
 
     Parameters
     ----------
     parts : sequence of str or "auto", default="auto"
-        "auto" is all parts of the method.
+        Parts whose joined vectors are compared. "auto" is all parts of the method.
+
+    Examples
+    --------
+    >>> from skganomaly import GANomalyDetector
+    >>> from skganomaly.scores import JointScore
+    >>> detector = GANomalyDetector(score_type=JointScore(parts=["latent", "code"]))
+    >>> detector.set_params(score_type__parts="auto").score_type
+    JointScore()
     """
 
     _parameter_constraints = {"parts": ["array-like", _AUTO]}
@@ -136,18 +162,32 @@ class JointScore(BaseEstimator):
         self.parts = parts
 
     def make(self, method: Method, kind: str) -> Scoring:
-        """Return the unfitted score; see the module's description."""
+        """Return the score, not yet fitted.
+
+        Parameters
+        ----------
+        method : Method
+            Whose parts are compared.
+        kind : {"rows", "maps"}
+            Plain rows, or rows with axes of their own.
+
+        Returns
+        -------
+        Scoring
+        """
         parts = method.part_names if isinstance(self.parts, str) else self.parts
         return JointScoring(_known(parts, method))
 
 
 class PartScore(BaseEstimator):
-    """Mean square of one part; a part's name as ``score_type`` stands for it.
+    """Mean square of one part.
+
+    The name of the part stands for it.
 
     Parameters
     ----------
     part : str
-        Such as "reconstruction".
+        Name of the part, such as "reconstruction".
     """
 
     _parameter_constraints = {"part": [str]}
@@ -156,19 +196,40 @@ class PartScore(BaseEstimator):
         self.part = part
 
     def make(self, method: Method, kind: str) -> Scoring:
-        """Return the unfitted score; see the module's description."""
+        """Return the score, not yet fitted.
+
+        Parameters
+        ----------
+        method : Method
+            Whose parts are compared.
+        kind : {"rows", "maps"}
+            Plain rows, or rows with axes of their own.
+
+        Returns
+        -------
+        Scoring
+        """
         return PartScoring(*_known([self.part], method))
 
 
 class WeightedScore(BaseEstimator):
-    """Weighted mean of the sizes of some parts.
+    """Weighted sum of the sizes of some parts.
+
+    AnoGAN's "published" is one, with weights from its search.
 
     Parameters
     ----------
     weights : dict of str to float
         Weight of each part.
     order : {"l1", "l2"}, default="l1"
-        Whether a part's size is its mean absolute value or its mean square.
+        Whether the size of a part is its mean absolute value or its mean square.
+
+    Examples
+    --------
+    >>> from skganomaly import GANomalyDetector
+    >>> from skganomaly.scores import WeightedScore
+    >>> score = WeightedScore({"reconstruction": 0.9, "latent": 0.1}, order="l2")
+    >>> detector = GANomalyDetector(score_type=score)
     """
 
     _parameter_constraints = {"weights": [dict], "order": [StrOptions({"l1", "l2"})]}
@@ -180,7 +241,19 @@ class WeightedScore(BaseEstimator):
         self.order = order
 
     def make(self, method: Method, kind: str) -> Scoring:
-        """Return the unfitted score; see the module's description."""
+        """Return the score, not yet fitted.
+
+        Parameters
+        ----------
+        method : Method
+            Whose parts are compared.
+        kind : {"rows", "maps"}
+            Plain rows, or rows with axes of their own.
+
+        Returns
+        -------
+        Scoring
+        """
         _known(self.weights, method)
         return WeightedScoring(self.weights, self.order)
 

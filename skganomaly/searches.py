@@ -1,4 +1,4 @@
-"""Searches: how AnoGAN finds the code of a row, beside a word."""
+"""Searches: what AnoGAN's ``search`` may be, besides a word."""
 
 from __future__ import annotations
 
@@ -36,7 +36,11 @@ class _Search(BaseEstimator):
     }
 
     needs_encoder = False
-    n_codes = 0
+
+    @property
+    def n_codes(self) -> int:
+        """Number of random codes that a fit draws for the search."""
+        return 0
 
     def __init__(
         self,
@@ -55,31 +59,34 @@ class _Search(BaseEstimator):
 
 
 class EncoderSearch(_Search):
-    r"""Start at the code that an encoder gives [1]_; no steps are needed after it.
+    r"""Codes from an encoder that is trained after the GAN [1]_.
+
+    The word "encoder" stands for it. Steps of gradient descent may follow.
 
     Parameters
     ----------
     encoder_steps : int or "auto", default="auto"
-        Optimiser steps of the encoder, trained after the GAN. "auto" is 20 passes over
-        plain rows, but at least 50 steps and at most 600, and 500 steps otherwise; and
-        never more than a ``max_steps`` that is a number.
+        Optimiser steps of the encoder. "auto" is 20 passes over plain rows, but at
+        least 50 and at most 600 steps, and 500 steps otherwise; never more than the
+        detector's ``max_steps``, if that is a number.
     encoder_learning_rate : float, default=1e-3
         Step size of the encoder.
     encoder_feature_weight : float, default=1.0
-        Weight, in the encoder's training, of the reconstruction of the critic's
-        features beside that of the row (:math:`\kappa` of [1]_).
+        Weight, in the encoder's training, of the error in the critic's features
+        relative to the error in the row (:math:`\kappa` of [1]_).
     n_steps : int, default=0
-        Steps of gradient descent on the code from there. A long search finds anomalies
-        as well.
+        Steps of gradient descent from the encoder's code on. After many of them the
+        generator matches anomalies as well.
     learning_rate : float, default=0.1
         Step size of Adam in the descent.
     residual_loss : {"l1", "l2"}, default="l1"
-        Absolute or squared differences, in the descent and in the score "published".
+        Whether the descent, and the score "published", take absolute or squared
+        differences.
     feature_weight : float in [0, 1], default=0.1
-        Weight of the features' difference, against that of the rows, in the descent
-        and in the score "published" (:math:`\lambda` of [2]_).
+        Share of the features' difference in the descent and in the score "published";
+        the rest is the rows' (:math:`\lambda` of [2]_).
     prior_weight : float, default=0.0
-        Weight, in the descent, of the mean square of a code, which keeps it where the
+        Weight, in the descent, of the mean square of the code, which keeps it where the
         generator was trained.
 
     References
@@ -132,26 +139,54 @@ class EncoderSearch(_Search):
         self.encoder_feature_weight = encoder_feature_weight
 
     def starts(self, method: AnoGAN, x: Tensor) -> Tensor:
-        """Codes to start from, (n_members, n_rows, n_starts, latent_dim)."""
+        """Codes to start from.
+
+        Parameters
+        ----------
+        method : Method
+            AnoGAN's networks.
+        x : Tensor of shape ``(n_members, n_rows, *input_shape)``
+            Scaled rows.
+
+        Returns
+        -------
+        Tensor of shape (n_members, n_rows, n_starts, latent_dim)
+        """
         return method.encoder(x)[:, :, None]
 
 
 class GradientSearch(_Search):
-    """Start at random codes, drawn once and the same for all rows [1]_.
+    """Gradient descent from random codes, the same for all rows [1]_.
+
+    The word "gradient" stands for it.
 
     Parameters
     ----------
     n_starts : int, default=1
-        Starts of each row's search; the best end counts.
+        Codes that each row's search starts from; the best end counts.
     n_steps : int, default=200
-        Steps of gradient descent on the code. A long search finds anomalies as well.
-    learning_rate, residual_loss, feature_weight, prior_weight
-        See :class:`EncoderSearch`.
+        Steps of gradient descent on the code. After many of them the generator matches
+        anomalies as well.
+    learning_rate : float, default=0.1
+        Step size of Adam in the descent.
+    residual_loss : {"l1", "l2"}, default="l1"
+        As in :class:`EncoderSearch`.
+    feature_weight : float in [0, 1], default=0.1
+        As in :class:`EncoderSearch`.
+    prior_weight : float, default=0.0
+        As in :class:`EncoderSearch`.
 
     References
     ----------
     .. [1] T. Schlegl et al., "Unsupervised anomaly detection with generative
        adversarial networks to guide marker discovery", IPMI 2017, :arxiv:`1703.05921`.
+
+    Examples
+    --------
+    >>> from skganomaly import AnoGANDetector
+    >>> from skganomaly.searches import GradientSearch
+    >>> AnoGANDetector(search=GradientSearch(n_steps=500)).search
+    GradientSearch(n_steps=500)
     """
 
     _parameter_constraints = {**_Search._parameter_constraints, "n_starts": _COUNT}
@@ -177,27 +212,55 @@ class GradientSearch(_Search):
 
     @property
     def n_codes(self) -> int:
-        """Codes that a fit draws for it."""
+        """Number of random codes that a fit draws for the search."""
         return self.n_starts
 
     def starts(self, method: AnoGAN, x: Tensor) -> Tensor:
-        """Codes to start from, (n_members, n_rows, n_starts, latent_dim)."""
+        """Codes to start from.
+
+        Parameters
+        ----------
+        method : Method
+            AnoGAN's networks.
+        x : Tensor of shape ``(n_members, n_rows, *input_shape)``
+            Scaled rows.
+
+        Returns
+        -------
+        Tensor of shape (n_members, n_rows, n_starts, latent_dim)
+        """
         return method.candidates.same_for_all(x.shape[1])
 
 
 class NearestSearch(_Search):
-    """Start at those of many random codes that generate the most similar rows.
+    """Gradient descent from those of many random codes whose rows are nearest.
+
+    The word "nearest" stands for it.
 
     Parameters
     ----------
     n_candidates : int, default=1024
-        Random codes to choose from.
+        Random codes to choose the starts from.
     n_starts : int, default=1
-        Starts of each row's search; the best end counts.
+        Codes that each row's search starts from; the best end counts.
     n_steps : int, default=25
-        Steps of gradient descent on the code. A long search finds anomalies as well.
-    learning_rate, residual_loss, feature_weight, prior_weight
-        See :class:`EncoderSearch`.
+        Steps of gradient descent on the code. After many of them the generator matches
+        anomalies as well.
+    learning_rate : float, default=0.1
+        Step size of Adam in the descent.
+    residual_loss : {"l1", "l2"}, default="l1"
+        As in :class:`EncoderSearch`.
+    feature_weight : float in [0, 1], default=0.1
+        As in :class:`EncoderSearch`.
+    prior_weight : float, default=0.0
+        As in :class:`EncoderSearch`.
+
+    Examples
+    --------
+    >>> from skganomaly import AnoGANDetector
+    >>> from skganomaly.searches import NearestSearch
+    >>> AnoGANDetector(search=NearestSearch(n_starts=4)).search
+    NearestSearch(n_starts=4)
     """
 
     _parameter_constraints = {
@@ -229,9 +292,21 @@ class NearestSearch(_Search):
 
     @property
     def n_codes(self) -> int:
-        """Codes that a fit draws for it."""
+        """Number of random codes that a fit draws for the search."""
         return self.n_candidates
 
     def starts(self, method: AnoGAN, x: Tensor) -> Tensor:
-        """Codes to start from, (n_members, n_rows, n_starts, latent_dim)."""
+        """Codes to start from.
+
+        Parameters
+        ----------
+        method : Method
+            AnoGAN's networks.
+        x : Tensor of shape ``(n_members, n_rows, *input_shape)``
+            Scaled rows.
+
+        Returns
+        -------
+        Tensor of shape (n_members, n_rows, n_starts, latent_dim)
+        """
         return method.candidates.nearest(method.generator, x, self.n_starts)

@@ -98,6 +98,29 @@ def small():
     return make
 
 
+@pytest.fixture(scope="session")
+def off_screen():
+    """Draw into memory, whatever the machine has."""
+    mpl = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    before = mpl.get_backend()
+    mpl.use("Agg")
+    yield
+    mpl.use(before)
+
+
+@pytest.fixture
+def plt(off_screen):
+    """Pyplot; closes what a test has drawn, after drawing it for good."""
+    import matplotlib.pyplot as plt
+
+    with plt.rc_context({"figure.dpi": 50}):
+        yield plt
+    # Some errors show only when the canvas is drawn.
+    for number in plt.get_fignums():
+        plt.figure(number).canvas.draw()
+    plt.close("all")
+
+
 def _read_only(array):
     array.flags.writeable = False
     return array

@@ -16,6 +16,7 @@ import numpy as np
 import skganomaly
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
 from skganomaly.architectures import MLP
+from skganomaly.searches import EncoderSearch
 from skganomaly.timeseries import TimeSeriesDetector
 
 FOLDER = Path(__file__).parent / "data"
@@ -32,7 +33,7 @@ def detectors():
     }
     return {
         "ganomaly": GANomalyDetector(**tiny),
-        "anogan": AnoGANDetector(encoder_steps=20, n_candidates=20, **tiny),
+        "anogan": AnoGANDetector(search=EncoderSearch(encoder_steps=20), **tiny),
         "autoencoder": AutoencoderDetector(**tiny),
         "timeseries": TimeSeriesDetector(
             AutoencoderDetector(**tiny), window_length=4, n_blocks=2

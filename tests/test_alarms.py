@@ -232,3 +232,14 @@ def test_refusals_of_the_adaptive_threshold():
     copy = AdaptiveThreshold().fit(np.arange(100.0)).set_params(step=9.0)
     assert copy.update(1e3) == cut.update(1e3)
     assert copy.threshold_ == cut.threshold_
+
+
+def test_a_refit_that_fails_leaves_no_cut():
+    """The cut of other scores cannot be taken for that of these."""
+    cut = AdaptiveThreshold().fit(np.arange(50.0))
+    cut.update([9.0, 99.0])
+    with pytest.raises(ValueError, match="finite"):
+        cut.fit([1.0, np.nan])
+    assert set(vars(cut)) == {"false_alarm_rate", "step"}
+    with pytest.raises(NotFittedError):
+        cut.update(1.0)

@@ -1,105 +1,157 @@
-"""A detector is fitted or unfitted: nothing of a failed fit stays, private or not."""
+"""What a fit leaves if it fails, and what it takes away."""
 
-import numpy as np
+import inspect
+import pickle
+from numbers import Real
+
 import pytest
-from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
-from skorch.callbacks import Callback
+from sklearn import config_context
+from sklearn.base import (
+    BaseEstimator,
+    OneToOneFeatureMixin,
+    TransformerMixin,
+    clone,
+)
 
-from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
-
-DETECTORS = [GANomalyDetector, AutoencoderDetector, AnoGANDetector]
-every_detector = pytest.mark.parametrize("cls", DETECTORS)
-
-
-def noting(cls):
-    """A subclass whose training leaves notes, then fails if it is told to."""
-
-    class Noting(cls):
-        fails = None
-
-        def _train(self, trainer):
-            trained = super()._train(trainer)
-            self._private = self.public_ = len(trainer.X)
-            if self.fails is not None:
-                raise self.fails
-            return trained
-
-    return Noting
+from skganomaly._all_or_nothing import all_or_nothing
+from skganomaly._compat import CallbackSupportMixin, Interval, _fit_context
+from skganomaly._interruption import _code_of
 
 
-def names(detector):
-    return set(vars(detector))
+class Learner(
+    CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator
+):
+    """Learns under names of all kinds, and fails at the end if it is told to."""
+
+    _parameter_constraints = {"lambda_": [Interval(Real, 0, 1, closed="both")]}
+
+    def __init__(self, *, lambda_=0.5, error=None):
+        self.lambda_ = lambda_
+        self.error = error
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    @all_or_nothing
+    def fit(self, X, y=None, *, weight=1):
+        """Learn."""
+        assert not self.learned()
+        if hasattr(self, "_init_callback_context"):
+            self._init_callback_context()
+        self.shown_, self._hidden, self._both_, self.__mangled = X, X, X, X
+        self.n_features_in_ = 1
+        if self.error is not None:
+            raise self.error
+        return self
+
+    def transform(self, X):
+        """Nothing."""
+        return X
+
+    def learned(self):
+        """Names that are neither parameters nor kept by scikit-learn."""
+        names = set(vars(self)) - {"lambda_", "error", "_metadata_request", "note"}
+        kept = "_skl_callbacks", "_callback_fit_ctx", "_sklearn_output_config"
+        return {name for name in names if not name.startswith(kept)}
 
 
-@every_detector
-@pytest.mark.parametrize("error", [RuntimeError("no"), KeyboardInterrupt()])
-def test_a_failed_refit_leaves_no_state(small, cls, error, table):
-    """Neither of this fit nor of the one before; what a user noted is the user's."""
-    detector = small(noting(cls), max_steps=3).fit(table)
-    assert {"_private", "public_", "model_", "offset_"} <= names(detector)
-    detector.note = "mine"
-    detector.fails = error
-    with pytest.raises(type(error)):
-        detector.fit(table)
-    kept = {*detector.get_params(deep=False), "note", "fails"}
-    assert names(detector) == kept
-    with pytest.raises(NotFittedError):
-        detector.predict(table)
-    detector.fails = None
-    again = detector.fit(table).score_samples(table)
-    first = clone(detector).fit(table).score_samples(table)
-    np.testing.assert_array_equal(again, first)
+LEARNED = {"shown_", "_hidden", "_both_", "_Learner__mangled", "n_features_in_"}
 
 
-class _Fail(Callback):
-    def on_train_end(self, net, **kwargs):
-        """Fail once the networks are trained."""
-        raise RuntimeError("on purpose")
+def test_a_fit_leaves_all_that_it_learned():
+    """And a second one begins without any of it."""
+    learner = Learner().fit([[1]])
+    assert learner.learned() == LEARNED
+    learner.left_by_an_older_version_ = 1
+    assert learner.fit([[2]]).learned() == LEARNED
+    assert pickle.loads(pickle.dumps(learner)).shown_ == [[2]]
 
 
-FAILURES = {
-    "rows": ({}, lambda X: X * np.nan, ValueError),
-    "rule": ({"threshold": lambda scores: 1 / 0}, lambda X: X, ZeroDivisionError),
-    "callback": ({"callbacks": [_Fail()]}, lambda X: X, RuntimeError),
-    "score": ({"score_type": "nonsense"}, lambda X: X, ValueError),
-    "divergence": (
-        {"learning_rate": 1e20, "max_steps": 100},
-        lambda X: X,
-        FloatingPointError,
-    ),
-}
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt, SystemExit])
+def test_a_fit_that_fails_leaves_nothing(error):
+    """Of the fit before it neither, and the error is the one that was raised."""
+    learner = Learner().fit([[1]]).set_params(error=error)
+    with pytest.raises(type(error) if isinstance(error, Exception) else error):
+        learner.fit([[2]])
+    assert not learner.learned()
+    assert learner.set_params(error=None).fit([[3]]).shown_ == [[3]]
 
 
-@every_detector
-@pytest.mark.parametrize("failure", FAILURES)
-def test_whatever_fails_the_detector_is_unfitted(small, cls, failure, table):
-    """Before, during and after the training."""
-    params, change, error = FAILURES[failure]
-    detector = small(cls, max_steps=3).fit(table).set_params(**params)
-    with pytest.raises(error):
-        detector.fit(change(table))
-    assert names(detector) == set(detector.get_params(deep=False))
+def test_what_was_not_learned_stays():
+    """Parameters, whatever their names; what scikit-learn keeps; a user's notes."""
+    with config_context(enable_metadata_routing=True):
+        learner = Learner(lambda_=0.25).set_fit_request(weight=True)
+    learner.set_output(transform="default")
+    learner.note = "mine"
+    learner.set_params(error=ValueError("no"))
+    with pytest.raises(ValueError, match="no"):
+        learner.fit([[1]])
+    assert learner.lambda_ == 0.25
+    assert learner.note == "mine"
+    requests = learner.get_metadata_routing().fit.requests
+    assert requests == {"weight": True}
+    assert learner._sklearn_output_config == {"transform": "default"}
+    assert clone(learner).get_metadata_routing().fit.requests == requests
 
 
-@every_detector
-def test_a_fit_that_never_began_takes_nothing_away(small, cls, table):
-    """A parameter that is refused by its type is noticed before anything is lost."""
-    detector = small(cls, max_steps=3).fit(table)
-    before = detector.score_samples(table)
-    with pytest.raises(ValueError, match="batch_size"):
-        detector.set_params(batch_size=-1).fit(table)
-    np.testing.assert_array_equal(detector.score_samples(table), before)
+def test_a_fit_that_was_never_begun_takes_nothing_away():
+    """As parameters are validated first."""
+    learner = Learner().fit([[1]]).set_params(lambda_=3.0)
+    with pytest.raises(ValueError, match="lambda_"):
+        learner.fit([[2]])
+    assert learner.shown_ == [[1]]
 
 
-@every_detector
-def test_a_fit_leaves_parameters_alone(small, cls, table, images):
-    """It reads them; what "auto" became is in ``settings_``, in objects too."""
-    for X, conv in ((table, False), (images, True)):
-        detector = small(cls, conv=conv, max_steps=3)
-        before, shown = detector.get_params(), repr(detector)
-        detector.fit(X)
-        after = detector.get_params()
-        assert before.keys() == after.keys()
-        assert all(after[name] is value for name, value in before.items())
-        assert repr(detector) == shown
+def test_callbacks_hear_of_the_end_of_a_fit_that_fails():
+    """What scikit-learn needs for that is kept, until it needs it no longer."""
+    pytest.importorskip("sklearn.callback", reason="scikit-learn before 1.9")
+
+    class Watch:
+        torn_down = 0
+
+        def setup(self, estimator, context):
+            pass
+
+        def teardown(self, estimator, context):
+            self.torn_down += 1
+
+        def on_fit_task_begin(self, estimator, context, **data):
+            pass
+
+        def on_fit_task_end(self, estimator, context, **data):
+            pass
+
+    watch = Watch()
+    learner = Learner(error=ValueError("no")).set_callbacks(watch)
+    with pytest.raises(ValueError, match="no"):
+        learner.fit([[1]])
+    assert watch.torn_down == 1
+    assert set(vars(learner)) == {"lambda_", "error", "_skl_callbacks"}
+
+
+def test_a_method_looks_as_it_did():
+    """To scikit-learn, which reads signatures, and to whoever walks frames."""
+    assert list(inspect.signature(Learner.fit).parameters) == [
+        "self",
+        "X",
+        "y",
+        "weight",
+    ]
+    assert Learner.fit.__doc__ == "Learn."
+    assert "weight" in inspect.signature(Learner().set_fit_request).parameters
+
+    inside = []
+
+    class Watched(Learner):
+        @_fit_context(prefer_skip_nested_validation=True)
+        @all_or_nothing
+        def fit(self, X, y=None):
+            """Note the code of the frames from here to the test."""
+            frame = inspect.currentframe()
+            while frame.f_code is not here:
+                inside.append(frame.f_code)
+                frame = frame.f_back
+            return self
+
+    here = inspect.currentframe().f_code
+    learner = Watched().fit([[1]])
+    assert len(inside) == 3
+    assert set(inside) == _code_of(learner, "fit")

@@ -20,11 +20,14 @@ from skganomaly import _anogan as anogan_module
 from skganomaly import _ganomaly as ganomaly_module
 from skganomaly._health import (
     HealthRecord,
-    certainty,
     generator_failure,
+    never_wrong,
 )
-from skganomaly._training import AdversarialNet
+from skganomaly._training._net import DiscriminatorRestart
+from skganomaly._training._step import Run
+from skganomaly.adversaries import Logistic, Wasserstein
 from skganomaly.architectures import MLP
+from skganomaly.searches import NearestSearch
 
 # Steps after which a generator that makes one row only is called collapsed.
 ENOUGH = 200
@@ -144,9 +147,9 @@ def test_failure_in_words():
 
 def test_certainty_in_words():
     """A cross-entropy of next to nothing is told with a remedy; others are not."""
-    assert certainty({"discriminator": 1e-3, "latent": 0.0}) is None
-    assert certainty({"reconstruction": 0.0}) is None
-    found = certainty({"discriminator": 4.2e-5})
+    assert never_wrong({"discriminator": 1e-3, "latent": 0.0}) is None
+    assert never_wrong({"reconstruction": 0.0}) is None
+    found = never_wrong({"discriminator": 4.2e-5})
     words = str(found)
     assert found.name == "one_sided" and "never wrong" in words and "4.2e-05" in words
     assert "optimizer_d__lr" in words
@@ -192,7 +195,7 @@ def test_report_of_reconstructions_is_that_of_the_training_rows(small, table):
     """Its figures are those of what the public methods show."""
     detector = small(AutoencoderDetector, n_members=1, max_steps=100).fit(table)
     report = detector.training_report_
-    scale = detector.scaler_.scale_
+    scale = detector.model_.scaling.scale.numpy()
     rows, made = table / scale, detector.reconstruct(table) / scale
     variance = rows.var(axis=0).sum()
     assert_allclose(report.diversity, [made.var(axis=0).sum() / variance], atol=1e-3)
@@ -205,9 +208,10 @@ def test_report_of_reconstructions_is_that_of_the_training_rows(small, table):
 
 def test_diversity_of_anogan_is_that_of_its_samples(small, table):
     """What is generated from random codes counts, not what is found for rows."""
-    params = {"search": "nearest", "n_members": 1, "n_search_steps": 0}
-    detector = small(AnoGANDetector, max_steps=100, **params).fit(table)
-    scale = detector.scaler_.scale_
+    search = NearestSearch(n_candidates=50, n_steps=0)
+    detector = small(AnoGANDetector, max_steps=100, search=search, n_members=1)
+    detector.fit(table)
+    scale = detector.model_.scaling.scale.numpy()
     samples = detector.sample(2000, random_state=0) / scale
     rows = table / scale
     expected = pdist(samples).mean() / pdist(rows).mean()
@@ -237,12 +241,9 @@ def collapsed(**params):
     defaults = {
         "architecture": architecture,
         "max_steps": ENOUGH,
-        "search": "nearest",
-        "n_search_steps": 0,
-        "n_candidates": 10,
+        "search": NearestSearch(n_candidates=10, n_steps=0),
         "n_members": 2,
-        "gradient_penalty": 0.1,
-        "penalty_interval": 10,
+        "adversary": Wasserstein(penalty=0.1, penalty_interval=10),
         "random_state": 0,
     }
     return AnoGANDetector(**defaults | params)
@@ -296,7 +297,7 @@ def test_hardly_trained_generator_has_not_collapsed(table):
 def test_healthy_generator(table):
     """A generator that follows the data is neither warned of nor restarted."""
     detector = AnoGANDetector(
-        n_members=2, search="nearest", n_search_steps=0, random_state=0
+        n_members=2, search=NearestSearch(n_steps=0), random_state=0
     ).fit(table)
     report = detector.training_report_
     assert report.problems == report.restarts == []
@@ -309,15 +310,17 @@ def count_trainings(monkeypatch, verdicts):
     judged = []
     train = AnoGANDetector._compare_samples
 
-    def watched(detector, *args):
-        network = detector.net_.networks["generator"]
-        judged.append({k: v.clone() for k, v in network.state_dict().items()})
-        return train(detector, *args)
+    def watched(detector, method, trainer):
+        weights = method.generator.state_dict()
+        judged.append({k: v.clone() for k, v in weights.items()})
+        return train(detector, method, trainer)
 
+    # What is said of the last one is asked for again, by the report.
+    *_, last = verdicts
     verdicts = iter(verdicts)
     monkeypatch.setattr(AnoGANDetector, "_compare_samples", watched)
     monkeypatch.setattr(
-        anogan_module, "generator_failure", lambda **figures: next(verdicts)
+        anogan_module, "generator_failure", lambda **figures: next(verdicts, last)
     )
     return judged
 
@@ -325,8 +328,12 @@ def count_trainings(monkeypatch, verdicts):
 def test_restart_that_helps(small, table, monkeypatch):
     """It starts from other weights, says why, and warns of nothing any more."""
     judged = count_trainings(monkeypatch, ["no good", "no better", None])
-    params = {"max_steps": ENOUGH, "max_restarts": 5, "gradient_penalty": 0}
-    detector = small(AnoGANDetector, **params).fit(table)
+    detector = small(
+        AnoGANDetector,
+        max_steps=ENOUGH,
+        max_restarts=5,
+        adversary=Wasserstein(penalty=0),
+    ).fit(table)
     report = detector.training_report_
     assert report.restarts == [
         {"after_steps": ENOUGH, "reason": "no good"},
@@ -337,7 +344,7 @@ def test_restart_that_helps(small, table, monkeypatch):
     for first, second in pairwise(judged):
         for name, value in first.items():
             assert (value != second[name]).any()
-    final = detector.net_.networks["generator"].state_dict()
+    final = detector.model_.method.generator.state_dict()
     for name, value in judged[-1].items():
         assert_array_equal(final[name], value)
     # Steps and losses are those of the last training, and of its encoder's.
@@ -351,8 +358,10 @@ def test_restarts_are_seeded(small, table, monkeypatch):
     scores = []
     for _ in range(2):
         count_trainings(monkeypatch, ["no good", None])
-        params = {"max_steps": ENOUGH, "gradient_penalty": 0, "n_members": 1}
-        detector = small(AnoGANDetector, **params).fit(table)
+        adversary = Wasserstein(penalty=0)
+        detector = small(
+            AnoGANDetector, max_steps=ENOUGH, adversary=adversary, n_members=1
+        ).fit(table)
         scores.append(detector.score_samples(table))
         monkeypatch.undo()
     assert_array_equal(*scores)
@@ -360,16 +369,16 @@ def test_restarts_are_seeded(small, table, monkeypatch):
 
 def test_interrupted_training_is_not_restarted(table, monkeypatch):
     """Whoever stops a training does not want another one."""
-    update = AdversarialNet._update
+    step = Run.step
     calls = []
 
-    def interrupted(net, rows):
+    def interrupted(run, rows, phase):
         calls.append(1)
         if len(calls) == ENOUGH + 1:
             raise KeyboardInterrupt
-        return update(net, rows)
+        return step(run, rows, phase)
 
-    monkeypatch.setattr(AdversarialNet, "_update", interrupted)
+    monkeypatch.setattr(Run, "step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         collapsed(max_steps=2 * ENOUGH).fit(table)
     assert len(calls) == ENOUGH + 1
@@ -379,10 +388,9 @@ def test_certain_critic_of_the_logistic_loss(small, table):
     """A critic that is never wrong is warned of, with a remedy."""
     detector = small(
         AnoGANDetector,
-        loss="logistic",
-        gradient_penalty=0,
+        adversary=Logistic(),
         max_steps=100,
-        search="nearest",
+        search=NearestSearch(n_candidates=50),
         scaler=None,
         net_params={"optimizer__lr": 0.0, "optimizer_d__lr": 0.1},
     )
@@ -430,7 +438,7 @@ class _Snapshots(Callback):
             (
                 {
                     name: {k: v.clone() for k, v in network.state_dict().items()}
-                    for name, network in net.networks.items()
+                    for name, network in net.game.players().items()
                 },
                 len(net.optimizer_.state),
                 len(net.optimizer_d_.state),
@@ -441,8 +449,13 @@ class _Snapshots(Callback):
 def fit_with_verdicts(detector, X, monkeypatch, verdicts):
     """Have the losses of 25 steps each judged so; the snapshots after each."""
     verdicts = iter(verdicts)
-    monkeypatch.setattr(ganomaly_module, "certainty", lambda losses: next(verdicts))
-    monkeypatch.setattr(GANomalyDetector, "_problems", lambda *args: [])
+    monkeypatch.setattr(
+        ganomaly_module,
+        "DiscriminatorRestart",
+        lambda draw, reason, *bounds: DiscriminatorRestart(
+            draw, lambda losses: next(verdicts), *bounds
+        ),
+    )
     detector.set_params(callbacks=[_Snapshots()]).fit(X)
     monkeypatch.undo()
     return next(c.taken for _, c in detector.net_.callbacks_ if type(c) is _Snapshots)

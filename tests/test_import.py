@@ -78,235 +78,106 @@ def _imports(path):
             continue
         for name in names:
             top, _, rest = name.partition(".")
-            if top == "skganomaly":
+            if top == "skganomaly" and rest:
                 ours.add(rest)
             elif node not in for_annotations:
                 others.add(top)
     return others, ours
 
 
-# The modules of ours that each may import; what is not listed may import anything.
-ARROWS = {
-    "_compat": set(),
-    "_cut": {"thresholds"},
-    "_directions": {"_cut"},
-    "_fit_tasks": set(),
-    "_health": {"_memorisation", "reports"},
-    "_memorisation": {"reports"},
-    "_value_range": set(),
-    "reports": set(),
-    "_losses": set(),
-    "_networks": set(),
-    "_process": set(),
-    "_validation": set(),
-    "_version": set(),
-    "_latent_search": {"_networks"},
-    "_interruption": set(),
-    "_callbacks": set(),
-    "_net_params": set(),
-    "_training": {"_interruption"},
-    "_running": {
-        "_callbacks",
-        "_data",
-        "_health",
-        "_interruption",
-        "_net_params",
-        "_networks",
-        "_training",
-        "architectures",
-    },
-    "_sample_quality": set(),
-    "_scoring": {"_whitening"},
-    "_whitening": {"_networks"},
-    "_sources": set(),
-    "pipelines": {"_directions", "_sources"},
-    "_data": set(),
-    "thresholds": {"_compat"},
-    "model_selection": {"_directions"},
-    "_decisions": {"_cut"},
-    "architectures": {"_compat", "_networks"},
-    "_groups": {"_data"},
-    "_local_score": {"_networks", "_scoring", "_whitening"},
-    "_near_copies": {"reports"},
-    "_inference": {
-        "_cut",
-        "_data",
-        "_decisions",
-        "_local_score",
-        "_process",
-        "_value_range",
-        "thresholds",
-    },
-    "_calibration": {
-        "_data",
-        "_groups",
-        "_health",
-        "_local_score",
-        "_memorisation",
-        "_scoring",
-        "_whitening",
-    },
-    "_base": {
-        "_calibration",
-        "_callbacks",
-        "_compat",
-        "_cut",
-        "_data",
-        "_decisions",
-        "_fit_tasks",
-        "_groups",
-        "_health",
-        "_inference",
-        "_near_copies",
-        "_process",
-        "_running",
-        "_training",
-        "_validation",
-        "_value_range",
-        "_version",
-        "architectures",
-        "reports",
-        "thresholds",
-    },
-    "_ganomaly": {
-        "_base",
-        "_compat",
-        "_data",
-        "_health",
-        "_losses",
-        "_training",
-    },
-    "_anogan": {
-        "_base",
-        "_callbacks",
-        "_compat",
-        "_health",
-        "_latent_search",
-        "_local_score",
-        "_losses",
-        "_networks",
-        "_sample_quality",
-        "_scoring",
-        "architectures",
-    },
-    "_autoencoder": {"_base", "_compat", "_losses"},
-    "interop": {"_compat", "_cut", "_decisions", "_directions", "_validation"},
-    "__init__": {"_anogan", "_autoencoder", "_ganomaly", "_version", "interop"},
-}
-# What a module may know outside the standard library and NumPy.
-KNOWLEDGE = {
-    "_groups": {"scipy", "sklearn"},
-    "_health": {"torch"},
-    "_local_score": {"torch"},
-    "_near_copies": {"sklearn"},
-    "_memorisation": set(),
-    "_value_range": set(),
-    "reports": set(),
-    "_latent_search": {"torch"},
-    "_losses": {"torch"},
-    "_networks": {"torch"},
-    "_process": {"torch"},
-    "_sample_quality": set(),
-    "_scoring": {"torch"},
-    "_whitening": {"torch"},
-    "_training": {"torch", "skorch", "tqdm"},
-    "_fit_tasks": {"skorch"},
-    "_callbacks": {"skorch"},
-    "_interruption": set(),
-    "_net_params": set(),
-    "_running": {"sklearn", "skorch", "torch"},
-    "_compat": {"sklearn"},
-    "_data": {"sklearn", "torch"},
-    "_directions": {"sklearn"},
-    "_validation": {"sklearn"},
-    "_sources": {"sklearn"},
-    "pipelines": {"pandas", "sklearn"},
-    "model_selection": {"sklearn"},
-    "thresholds": {"scipy", "sklearn"},
-    "_cut": {"sklearn"},
-    "_decisions": {"sklearn"},
-    "architectures": {"sklearn", "torch"},
-    "_anogan": {"torch"},
-    "_ganomaly": {"torch"},
-    "_autoencoder": {"torch"},
-    "interop": {"pyod", "sklearn"},
-}
+def _tree():
+    """The table of contributing.rst: place, and what it may know, of each module."""
+    page = (PACKAGE.parent / "docs" / "contributing.rst").read_text(encoding="utf-8")
+    table = page.partition("   layer       modules")[2].partition("\n\n")[0]
+    heading, *lines = table.splitlines()
+    knowledge = len("   layer       modules") + heading.index("may know")
+    tree = {}
+    for height, line in enumerate(lines):
+        known = {*line[knowledge:].split()}
+        for place, module in enumerate(line[:knowledge].split()[1:]):
+            assert module not in tree, f"{module} has two places"
+            # What is lower, or further left, comes first.
+            tree[module] = (-height, place), known
+    return tree
 
 
-# The same inside the package for series; names of its own begin with it.
-TIME_ARROWS = {
-    "__init__": None,
-    "_adaptive": {"_compat", "_decisions", "thresholds"},
-    "_alarms": set(),
-    "_calendar": set(),
-    "_detector": {
-        "_compat",
-        "_cut",
-        "_decisions",
-        "_near_copies",
-        "thresholds",
-        "timeseries._alarms",
-        "timeseries._drift",
-        "timeseries._inner",
-        "timeseries._series",
-        "timeseries._windows",
-    },
-    "_drift": set(),
-    "_event_scores": {"model_selection"},
-    "_inner": set(),
-    "_series": {"_compat"},
-    "_windows": {"_compat", "_decisions", "timeseries._series"},
-}
+TREE = _tree()
 
 
-def test_series_have_their_arrows():
-    """Reading, windows, detector: one way; alarms and thresholds know no detector."""
-    paths = {path.stem: path for path in (PACKAGE / "timeseries").glob("*.py")}
-    assert set(paths) == set(TIME_ARROWS)
-    for module, allowed in TIME_ARROWS.items():
-        others, ours = _imports(paths[module])
-        assert others - set(sys.stdlib_module_names) <= {"numpy", "sklearn"}
-        assert allowed is None or ours <= allowed, module
+def _files(module):
+    folder = PACKAGE / module
+    return (
+        sorted(folder.rglob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
+    )
 
 
-def test_every_module_has_its_arrows():
-    """A new module has to be given its place."""
+def _arrows(module):
+    """Modules of ours and packages that a module, or a package of ours, imports."""
+    foreign, ours = set(), set()
+    for path in _files(module):
+        others, found = _imports(path)
+        foreign |= others - set(sys.stdlib_module_names) - {"numpy"}
+        ours |= {name.partition(".")[0] for name in found} - {module}
+    # Detectors come from the package itself.
+    ours = {name if name in TREE else "__init__" for name in ours}
+    foreign.discard("skganomaly")
+    return foreign, ours
+
+
+def test_every_module_has_its_place():
     modules = {path.stem for path in PACKAGE.glob("*.py")}
-    assert modules == set(ARROWS)
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert modules | packages == set(TREE)
 
 
-@pytest.mark.parametrize("module", ARROWS)
-def test_arrows_point_one_way(module):
-    """No module imports one that is built on it."""
-    _, ours = _imports(PACKAGE / f"{module}.py")
-    assert {name.partition(".")[0] for name in ours} <= ARROWS[module]
+@pytest.mark.parametrize("module", TREE)
+def test_arrows_point_down(module):
+    """No module imports one that is built on it, or knows more than its world."""
+    foreign, ours = _arrows(module)
+    upward = {other for other in ours if TREE[other][0] >= TREE[module][0]}
+    assert not upward, _drawn()
+    assert foreign <= TREE[module][1]
 
 
-@pytest.mark.parametrize("module", KNOWLEDGE)
-def test_modules_know_one_world(module):
-    """Networks know torch, thresholds know scikit-learn, and neither the other."""
-    others, _ = _imports(PACKAGE / f"{module}.py")
-    foreign = others - set(sys.stdlib_module_names) - {"numpy"}
-    assert foreign <= KNOWLEDGE[module]
+@pytest.mark.parametrize("package", [m for m in TREE if (PACKAGE / m).is_dir()])
+def test_no_circle_in_a_package(package):
+    files = _files(package)
+    names = {".".join(p.relative_to(PACKAGE).with_suffix("").parts) for p in files}
+    left = {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts): {
+            name
+            for name in _imports(path)[1]
+            if name in names and not name.endswith("__init__")
+        }
+        for path in files
+    }
+    while left:
+        free = {name for name, needs in left.items() if not needs & set(left)}
+        assert free, f"a circle: {left}"
+        left = {name: needs for name, needs in left.items() if name not in free}
 
 
-@pytest.mark.parametrize("package", ["datasets", "benchmark", "plotting"])
-def test_the_library_does_not_know_its_tools(package):
-    """Data sets know no estimator, and only the benchmark knows the estimators."""
-    for path in PACKAGE.glob("*.py"):
-        assert not any(name.startswith(package) for name in _imports(path)[1])
-    if package == "plotting":
-        for path in (PACKAGE / package).rglob("*.py"):
-            others, ours = _imports(path)
-            tools = ("plotting", "model_selection", "_directions", "pipelines")
-            assert all(name.startswith(tools) for name in ours)
-            foreign = others - set(sys.stdlib_module_names)
-            assert foreign <= {"matplotlib", "numpy", "sklearn"}
-    if package == "datasets":
-        for path in (PACKAGE / package).rglob("*.py"):
-            others, ours = _imports(path)
-            assert all(name.startswith("datasets") for name in ours)
-            assert not others & {"torch", "skorch", "pandas", "matplotlib", "pyod"}
+def _drawn():
+    """The tree, top to bottom, with the arrows as they are."""
+    lines = []
+    for module in TREE:
+        foreign, ours = _arrows(module)
+        lines.append(
+            f"{module:16} -> {' '.join(sorted(ours))}  ({', '.join(sorted(foreign))})"
+        )
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("limit", [600])
+def test_modules_are_short(limit):
+    """One concept a file leaves no file of more lines than one can read."""
+    lengths = {
+        path: len(path.read_text(encoding="utf-8").splitlines())
+        for folder in (PACKAGE, PACKAGE.parent / "tests")
+        for path in folder.rglob("*.py")
+    }
+    assert not {str(p.name): n for p, n in lengths.items() if n > limit}
+    assert lengths[PACKAGE / "base.py"] <= 350
 
 
 def test_private_names_of_scikit_learn_have_one_place():
@@ -328,3 +199,7 @@ def test_nothing_prints():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 assert node.func.id != "print", f"{path.name}:{node.lineno}"
+
+
+if __name__ == "__main__":
+    print(_drawn())

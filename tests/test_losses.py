@@ -5,11 +5,13 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skganomaly._losses import (
+from skganomaly.losses import (
     absolute_error,
     discriminator_cross_entropy,
     generator_cross_entropy,
     gradient_norm_penalty,
+    mean_size,
+    reconstruction_error,
     squared_error,
     wasserstein_estimate,
 )
@@ -52,6 +54,22 @@ def test_errors_are_means_over_all_but_the_members(loss, shape):
     elementwise = ERRORS[loss](a.numpy() - b.numpy())
     expected = [member.sum() / member.size for member in elementwise]
     assert_allclose(loss(a, b), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 3), (1, 1, 1), (3, 4, 2, 6)])
+def test_sizes_are_means_over_the_entries_of_a_row(shape):
+    """Absolute or squared, a value for each member and row."""
+    differences = draw(*shape)
+    rows = differences.numpy().reshape(*shape[:2], -1)
+    assert_allclose(mean_size(differences, "l1"), np.abs(rows).mean(axis=2))
+    assert_allclose(mean_size(differences, "l2"), np.square(rows).mean(axis=2))
+
+
+def test_words_and_functions_for_an_error():
+    """The words that parameters take, and a function of one's own as it is."""
+    assert reconstruction_error("l1") is absolute_error
+    assert reconstruction_error("l2") is squared_error
+    assert reconstruction_error(np.hypot) is np.hypot
 
 
 @every_error

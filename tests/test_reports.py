@@ -17,7 +17,9 @@ from skganomaly._memorisation import (
     memorised_probability,
 )
 from skganomaly._value_range import column_range, group_range, units_differ
+from skganomaly.adversaries import Wasserstein
 from skganomaly.reports import Finding, TrainingReport
+from skganomaly.searches import EncoderSearch
 
 
 def fit_with_warning(detector, X, name, category=ConvergenceWarning):
@@ -39,7 +41,7 @@ def test_losses_that_exploded_though_finite(cls, table):
     """A learning rate a thousand times too high is not a healthy training."""
     params = {"learning_rate": 0.5, "max_steps": 40, "n_members": 1, "random_state": 0}
     if cls is AnoGANDetector:
-        params |= {"encoder_steps": 5}
+        params["search"] = EncoderSearch(encoder_steps=5)
     detector = fit_with_warning(cls(**params), table, "diverged")
     assert max(detector.training_report_.error) > 3
 
@@ -59,7 +61,7 @@ def test_generator_of_images_that_was_hardly_trained(small, images):
         (lambda: GANomalyDetector.from_paper(n_samples=20, random_state=0), 4),
         (
             lambda: AnoGANDetector.from_paper(
-                n_samples=20, encoder_steps=2, random_state=0
+                n_samples=20, search=EncoderSearch(encoder_steps=2), random_state=0
             ),
             10,
         ),
@@ -91,11 +93,11 @@ def test_constant_table(small):
 
 def test_generator_that_would_never_move(small, table):
     """More critic steps than steps leave the generator as it was drawn."""
-    detector = small(AnoGANDetector, n_critic=11, max_steps=10)
+    detector = small(AnoGANDetector, adversary=Wasserstein(n_critic=11), max_steps=10)
     with pytest.raises(ValueError, match=r"n_critic=11 .* max_steps=10"):
         detector.fit(table)
     assert not hasattr(detector, "offset_")
-    small(AnoGANDetector, n_critic=10, max_steps=10).fit(table)
+    detector.set_params(adversary__n_critic=10).fit(table)
 
 
 # What was learned by heart.

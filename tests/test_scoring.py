@@ -7,14 +7,14 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skganomaly._local_score import LocalScore
-from skganomaly._scoring import (
-    JointScore,
-    PartScore,
-    WeightedScore,
+from skganomaly._models._local_score import LocalScoring
+from skganomaly._models._scoring import (
+    JointScoring,
+    PartScoring,
+    WeightedScoring,
     part_magnitudes,
 )
-from skganomaly._whitening import shrinkage_for
+from skganomaly._models._whitening import shrinkage_for
 
 ROWS = {
     "row_weight": 0.5,
@@ -31,18 +31,6 @@ MAPS = {
     "exponent": 0.75,
 }
 
-
-def make_scores():
-    """Unfitted scores of every kind."""
-    return {
-        "part": PartScore("a"),
-        "joint": JointScore(["a", "b"]),
-        "local of rows": LocalScore(["a", "b"], **ROWS),
-        "local of maps": LocalScore(["a", "b"], **MAPS),
-    }
-
-
-every_score = pytest.mark.parametrize("name", make_scores())
 every_local = pytest.mark.parametrize("options", [ROWS, MAPS], ids=["rows", "maps"])
 
 
@@ -214,7 +202,7 @@ def local_score(references, rows, own, options):
 def test_part_score(n_references):
     """Mean squares in units of their median, averaged over members."""
     references, rows = make_parts(n_references), make_parts(9, seed=1)
-    score = PartScore("a").fit(references)
+    score = PartScoring("a").fit(references)
     assert_allclose(score_rows(score, rows), part_score(references, rows), rtol=1e-5)
     assert_allclose(
         part_magnitudes(rows["a"]),
@@ -227,7 +215,7 @@ def test_unit_is_that_of_residuals_that_are_not_zero():
     """Rows without a residual, however many, do not make a unit of zero."""
     references, rows = make_parts(60), make_parts(9, seed=1)
     references["a"][:, :45] = 0
-    score = PartScore("a").fit(references)
+    score = PartScoring("a").fit(references)
     assert_allclose(score_rows(score, rows), part_score(references, rows), rtol=1e-5)
     assert score.unit.min() > 0.1
 
@@ -236,10 +224,10 @@ def test_unit_is_that_of_residuals_that_are_not_zero():
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: PartScore("a"),
-        lambda: WeightedScore({"a": 0.9, "b": 0.1}, "l2"),
-        lambda: WeightedScore({"a": 0.9, "b": 0.1}, "l1"),
-        lambda: JointScore(["a", "b"]),
+        lambda: PartScoring("a"),
+        lambda: WeightedScoring({"a": 0.9, "b": 0.1}, "l2"),
+        lambda: WeightedScoring({"a": 0.9, "b": 0.1}, "l1"),
+        lambda: JointScoring(["a", "b"]),
     ],
     ids=["part", "l2", "l1", "joint"],
 )
@@ -250,15 +238,15 @@ def test_typical_row_has_score_one_whatever_the_scale(make, scale):
     assert_allclose(np.median(score_rows(score, references)), 1, rtol=1e-5)
     # Half of them without a residual change nothing for the others.
     nothing = {k: torch.cat([v, 0 * v], 1) for k, v in references.items()}
-    if not isinstance(score, JointScore):
+    if not isinstance(score, JointScoring):
         assert_array_equal(make().fit(nothing).unit, score.unit)
 
 
 def test_part_score_from_magnitudes():
     """Magnitudes are all that is needed to fit it."""
     references = make_parts()
-    fitted = PartScore("b").fit(references)
-    other = PartScore("b").fit_magnitudes(part_magnitudes(references["b"]))
+    fitted = PartScoring("b").fit(references)
+    other = PartScoring("b").fit_magnitudes(part_magnitudes(references["b"]))
     assert_array_equal(fitted.unit, other.unit)
 
 
@@ -269,7 +257,7 @@ def test_joint_score(n_references, small):
     references, rows = make_parts(n_references), make_parts(9, seed=1)
     for parts in (references, rows):
         parts["a"][:, :, 0] *= small
-    score = JointScore(["a", "b"]).fit(references)
+    score = JointScoring(["a", "b"]).fit(references)
     assert_allclose(score_rows(score, rows), joint_score(references, rows), rtol=1e-4)
 
 
@@ -279,7 +267,7 @@ def test_local_score(options, n_references):
     """Of new rows and of reference rows, which leave themselves out."""
     references, rows = make_parts(n_references), make_parts(9, seed=1)
     rows["a"][:, 0] *= 30
-    score = LocalScore(["a", "b"], **options).fit(references)
+    score = LocalScoring(["a", "b"], **options).fit(references)
     own = np.arange(n_references)
     for x, which in [(rows, np.full(9, -1)), (references, own)]:
         expected = local_score(references, x, which, options)
@@ -290,7 +278,7 @@ def test_local_score(options, n_references):
 def test_local_score_is_zero_for_the_median_row():
     """One member's scores have a median of about zero, and e times as far is one."""
     references = make_parts(101, n_members=1)
-    score = LocalScore(["a", "b"], **MAPS).fit(references)
+    score = LocalScoring(["a", "b"], **MAPS).fit(references)
     own = score_rows(score, references, torch.arange(101))
     assert abs(np.median(own)) < 2e-3
     far = torch.zeros(1, 2, 4)
@@ -299,23 +287,12 @@ def test_local_score_is_zero_for_the_median_row():
     assert_allclose(further - one, 1, atol=1e-2)
 
 
-@every_score
-def test_scores_rise_with_the_distance(name):
-    """The further out a row is in some direction, the higher its score."""
-    references = make_parts()
-    score = make_scores()[name].fit(references)
-    centre = torch.from_numpy(join(references)).mean(1, keepdim=True)
-    steps = torch.tensor([5.0, 10, 20, 50, 1000])[None, :, None]
-    rows = split(centre + steps * torch.tensor([1.0, -1, 1, 1]))
-    assert (np.diff(score_rows(score, rows)) > 0).all()
-
-
 def test_joint_score_does_not_depend_on_units():
     """Rescaled columns give the same distances, as long as none is negligible."""
     scales = torch.tensor([0.5, 1.0, 2.0, 5.0])
     references, rows = make_parts(), make_parts(9, seed=1)
-    plain = JointScore(["a", "b"]).fit(references)
-    scaled = JointScore(["a", "b"]).fit(
+    plain = JointScoring(["a", "b"]).fit(references)
+    scaled = JointScoring(["a", "b"]).fit(
         split(torch.from_numpy(join(references)) * scales)
     )
     assert_allclose(
@@ -364,7 +341,7 @@ def test_joint_reference_scores_are_leave_one_out(n_rows):
     larger by at most n / (n - 1), so its distances are smaller by at most that.
     """
     references = make_parts(n_rows, n_members=1)
-    score = JointScore(["a", "b"]).fit(references)
+    score = JointScoring(["a", "b"]).fit(references)
     (joined,) = join(references)
     found = honest_scores(score, references)[0].numpy() * 4 * float(score.unit)
     exact = left_out_distances(joined, n_rows / (n_rows - 1))
@@ -379,11 +356,11 @@ def test_joint_reference_scores_are_leave_one_out(n_rows):
 def test_joint_reference_scores_average_members():
     """The mean over members of their own leave-one-out scores."""
     references = make_parts(30)
-    together, _ = honest_scores(JointScore(["a", "b"]).fit(references), references)
+    together, _ = honest_scores(JointScoring(["a", "b"]).fit(references), references)
     alone = []
     for k in range(2):
         member = {name: part[k : k + 1] for name, part in references.items()}
-        score = JointScore(["a", "b"]).fit(member)
+        score = JointScoring(["a", "b"]).fit(member)
         alone.append(honest_scores(score, member)[0])
     assert_allclose(together, torch.stack(alone).mean(0), rtol=1e-5)
 
@@ -392,7 +369,7 @@ def test_joint_reference_scores_average_members():
 def test_reference_row_is_as_if_removed(options):
     """With its own index a reference is searched for among the others only."""
     references = make_parts(40)
-    score = LocalScore(["a", "b"], **options).fit(references)
+    score = LocalScoring(["a", "b"], **options).fit(references)
     own = score_rows(score, references, torch.arange(40))
     new = score_rows(score, references)
     assert (own > new).all()
@@ -425,7 +402,7 @@ def join_parts(parts):
 def test_own_index_matters_for_its_row_only(options):
     """Known and unknown rows may be mixed in one batch."""
     references = make_parts(40)
-    score = LocalScore(["a", "b"], **options).fit(references)
+    score = LocalScoring(["a", "b"], **options).fit(references)
     own = torch.arange(40)
     own[::2] = -1
     mixed = score_rows(score, references, own)
@@ -444,8 +421,8 @@ def gaussian(n_rows, width, seed):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: JointScore(["a", "b"]),
-        lambda: LocalScore(["a", "b"], **ROWS | {"row_weight": 0.0}),
+        lambda: JointScoring(["a", "b"]),
+        lambda: LocalScoring(["a", "b"], **ROWS | {"row_weight": 0.0}),
     ],
     ids=["joint", "local"],
 )
@@ -476,16 +453,16 @@ def honest_scores(score, references):
 def test_ordinary_scores_do_where_rows_are_many():
     """Only whitening sees the rows, and it forgets them with ten to a column."""
     few, many = make_parts(39), make_parts(40)
-    assert honest_scores(LocalScore(["a", "b"], **ROWS).fit(few), few) is not None
-    assert honest_scores(LocalScore(["a", "b"], **ROWS).fit(many), many) is None
-    assert honest_scores(LocalScore(["a", "b"], **MAPS).fit(few), few) is None
-    assert honest_scores(PartScore("a").fit(few), few) is None
+    assert honest_scores(LocalScoring(["a", "b"], **ROWS).fit(few), few) is not None
+    assert honest_scores(LocalScoring(["a", "b"], **ROWS).fit(many), many) is None
+    assert honest_scores(LocalScoring(["a", "b"], **MAPS).fit(few), few) is None
+    assert honest_scores(PartScoring("a").fit(few), few) is None
 
 
 def test_what_counts_are_groups():
     """Many rows of few groups are few rows."""
     many = make_parts(80)
-    score = LocalScore(["a", "b"], **ROWS).fit(many)
+    score = LocalScoring(["a", "b"], **ROWS).fit(many)
     rows = torch.arange(80)
     assert score.reference_scores(many, rows // 2, rows) is None
     assert score.reference_scores(many, rows // 4, rows) is not None
@@ -493,7 +470,7 @@ def test_what_counts_are_groups():
 
 @pytest.mark.parametrize(
     "new",
-    [lambda: LocalScore(["a", "b"], **ROWS), lambda: JointScore(["a", "b"])],
+    [lambda: LocalScoring(["a", "b"], **ROWS), lambda: JointScoring(["a", "b"])],
     ids=["local", "joint"],
 )
 def test_cross_fit_is_by_folds_of_groups(new):
@@ -519,7 +496,7 @@ def test_cross_fit_is_by_folds_of_groups(new):
 def test_a_group_is_left_out_of_the_search_of_its_members(options):
     """A row scores as it would if no row of its group were a reference."""
     references, groups = make_parts(40), torch.arange(40) // 4
-    score = LocalScore(["a", "b"], **options | {"whiten": False}).fit(
+    score = LocalScoring(["a", "b"], **options | {"whiten": False}).fit(
         references, groups
     )
     vectors = score.joined.transforms(join_parts(references))
@@ -529,159 +506,3 @@ def test_a_group_is_left_out_of_the_search_of_its_members(options):
     distances[:, groups[:, None] == groups] = torch.inf
     expected = distances.topk(found.shape[2], largest=False).indices
     assert_array_equal(found, expected)
-
-
-# Degenerate data.
-
-
-def all_scores(score, references):
-    """Every way in which reference rows are scored."""
-    n_rows = n_rows_of(references)
-    scores = [
-        score_rows(score, references),
-        score_rows(score, references, torch.arange(n_rows)),
-        score_rows(score, make_parts(5, seed=7)),
-    ]
-    honest = honest_scores(score, references)
-    return scores if honest is None else [*scores, honest[0].double().numpy()]
-
-
-@every_score
-@pytest.mark.parametrize("n_rows", [2, 3, 6, 11])
-def test_few_references(name, n_rows):
-    """Two rows are enough for every score to be a number."""
-    references = make_parts(n_rows)
-    score = make_scores()[name].fit(references)
-    for scores in all_scores(score, references):
-        assert np.isfinite(scores).all()
-
-
-@every_score
-@pytest.mark.parametrize("copies", [2, 7])
-def test_repeated_rows(name, copies):
-    """Rows that occur several times have finite scores, and equal ones."""
-    once = make_parts(20)
-    references = take(once, np.repeat(np.arange(20), copies))
-    score = make_scores()[name].fit(references)
-    for scores in all_scores(score, references):
-        assert np.isfinite(scores).all()
-    own = score_rows(score, references, torch.arange(20 * copies)).reshape(20, copies)
-    assert_array_equal(own, np.broadcast_to(own[:, :1], own.shape))
-    far = {name: part + 50 for name, part in once.items()}
-    assert score_rows(score, far).min() > own.max()
-
-
-@every_score
-@pytest.mark.parametrize("value", [0.0, 2.0, 1e-8])
-@pytest.mark.parametrize("n_rows", [2, 15, 60])
-def test_equal_rows(name, value, n_rows):
-    """Where all references are equal every score is a number, and others are higher."""
-    references = {
-        "a": torch.full((2, n_rows, 3), value),
-        "b": torch.full((2, n_rows, 1), value),
-        "row": torch.full((1, n_rows, 2), value),
-    }
-    score = make_scores()[name].fit(references)
-    for scores in all_scores(score, references):
-        assert np.isfinite(scores).all()
-    other = {name: part[:, :1] + 5 for name, part in references.items()}
-    assert score_rows(score, other).min() > score_rows(score, references).max()
-
-
-@every_score
-def test_constant_columns(name):
-    """A column that never varied is harmless, and a change in it counts."""
-    references = make_parts()
-    references["a"][:, :, 1] = 3.0
-    score = make_scores()[name].fit(references)
-    for scores in all_scores(score, references):
-        assert np.isfinite(scores).all()
-    changed = take(references, [0])
-    changed["a"] = changed["a"].clone()
-    changed["a"][:, :, 1] += 20
-    assert score_rows(score, changed) > score_rows(score, references).max()
-
-
-@every_score
-def test_huge_values(name):
-    """The largest residuals that scaling leaves over have finite scores."""
-    references = make_parts()
-    score = make_scores()[name].fit(references)
-    rows = {key: torch.full_like(part[:, :2], 1e5) for key, part in references.items()}
-    assert np.isfinite(score_rows(score, rows)).all()
-    references["b"][:, 5] = 1e5
-    score = make_scores()[name].fit(references)
-    for scores in all_scores(score, references):
-        assert np.isfinite(scores).all()
-
-
-# State.
-
-
-@every_score
-def test_state_round_trip(name):
-    """Arrays of NumPy hold all that was learned, to the last bit."""
-    references, rows = make_parts(), make_parts(9, seed=1)
-    score = make_scores()[name].fit(references)
-    state = score.get_state()
-    assert all(type(array) is np.ndarray for array in state.values())
-    for key, array in state.items():
-        assert array.dtype == (np.int64 if "groups" in key else np.float32)
-    for array in state.values():
-        array.flags.writeable = False
-    restored = make_scores()[name]
-    restored.set_state(state)
-    assert_array_equal(score_rows(restored, rows), score_rows(score, rows))
-    own = torch.arange(60)
-    assert_array_equal(
-        score_rows(restored, references, own), score_rows(score, references, own)
-    )
-    for key, array in restored.get_state().items():
-        assert_array_equal(array, state[key])
-    # The state that was handed out is no window on the new score.
-    restored.fit(make_parts(seed=5))
-    assert_array_equal(score_rows(score, rows), score_rows(score, rows))
-
-
-@every_score
-def test_fitting_again_forgets(name):
-    """A second fit is like a first one."""
-    first = make_scores()[name].fit(make_parts(80, seed=3)).fit(make_parts())
-    second = make_scores()[name].fit(make_parts())
-    rows = make_parts(9, seed=1)
-    assert_array_equal(score_rows(first, rows), score_rows(second, rows))
-
-
-@every_score
-def test_scores_do_not_depend_on_position(name):
-    """In batches of one size a row's score has the same bits in every place."""
-    score = make_scores()[name].fit(make_parts())
-    rows = make_parts(64, seed=1)
-    order = np.random.default_rng(0).permutation(64)
-    straight = score_rows(score, rows)
-    assert_array_equal(score_rows(score, take(rows, order)), straight[order])
-    one = {key: part[:, 5:6].expand(-1, 64, -1) for key, part in rows.items()}
-    assert_array_equal(score_rows(score, one), np.full(64, straight[5]))
-
-
-@every_score
-def test_scores_can_be_differentiated(name):
-    """Explanations need finite gradients that point away from the references."""
-    score = make_scores()[name].fit(make_parts())
-    rows = {key: part.requires_grad_() for key, part in make_parts(9, seed=1).items()}
-    score(rows, unseen(9)).sum().backward()
-    assert torch.isfinite(rows["a"].grad).all()
-    assert (rows["a"].grad != 0).any()
-
-
-@every_score
-def test_gradients_at_a_reference_are_finite(name):
-    """A distance of zero has no slope, and must not have an undefined one."""
-    references = make_parts()
-    score = make_scores()[name].fit(references)
-    rows = {
-        key: part[:, :3].clone().requires_grad_() for key, part in references.items()
-    }
-    score(rows, unseen(3)).sum().backward()
-    for part in rows.values():
-        assert part.grad is None or torch.isfinite(part.grad).all()

@@ -279,8 +279,18 @@ def test_contamination_is_a_share_of_the_training_steps(frame):
     above = np.mean(detector.reference_scores_ > detector.threshold_)
     assert above == pytest.approx(0.3, abs=0.01)
     assert detector.set_threshold().threshold_ == first
-    with pytest.raises(ValueError, match=r"contamination=0.1 and threshold='max'"):
+    assert detector.threshold_rule_.rate == 0.1
+    with pytest.raises(ValueError, match=r"contamination=0.1 .* threshold='max'"):
         detector.set_params(threshold="max").fit(frame)
+
+
+def test_a_rate_that_is_set_later_waits_for_the_next_fit(frame):
+    """A new threshold without a rate goes by the rate of the fit."""
+    detector = TimeSeriesDetector(KNN, window_length=5, false_alarm_rate=0.2).fit(frame)
+    first = detector.threshold_
+    detector.set_params(false_alarm_rate=0.4)
+    assert detector.set_threshold().threshold_ == first
+    assert detector.fit(frame).threshold_ < first
 
 
 @pytest.mark.parametrize(

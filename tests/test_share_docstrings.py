@@ -63,6 +63,24 @@ class Detector(Base):
     def __init__(self, *, width=3, rate, depth=1):
         """Not a docstring of the class."""
 '''
+PARAMETERS = '''\
+if True:
+
+    class Common(TypedDict, total=False):
+        """Their types."""
+
+        width: str
+        gone: int
+
+
+class CommonParameters:
+    """Not touched."""
+
+    def __init__(
+        self, *, width: int = 3, depth: int | Literal["auto"] = "auto"
+    ) -> None:
+        self.width = width
+'''
 EXPECTED = '''\
     r"""Summary.
 
@@ -111,6 +129,7 @@ def package(script, tmp_path, monkeypatch):
     """A package of one detector, which the script is to work on."""
     (tmp_path / "shared.txt").write_text(SHARED)
     (tmp_path / "_method.py").write_text(MODULE)
+    (tmp_path / "_parameters.py").write_text(PARAMETERS)
     monkeypatch.setattr(script, "PACKAGE", tmp_path)
     monkeypatch.setattr(script, "SHARED", tmp_path / "shared.txt")
     monkeypatch.setattr(script, "DETECTORS", {"_method.Detector": ("depth",)})
@@ -131,12 +150,39 @@ def test_writes_shared_entries_in_the_constructors_order(script, package):
     assert text.endswith(MODULE[end:])
 
 
+def test_a_constructor_that_passes_parameters_on_describes_them_all(script, package):
+    path = package / "_method.py"
+    path.write_text(MODULE.replace("width=3, rate, depth=1", "rate, **common"))
+    assert script.main([]) == 0
+    text = path.read_text()
+    # Its own come first, then the common ones in the order of theirs.
+    places = [text.index(f"    {name} : ") for name in ("rate", "width", "depth")]
+    assert places == sorted(places)
+
+
+def test_types_of_common_parameters_are_those_of_their_constructor(script, package):
+    assert script.main([]) == 0
+    text = (package / "_parameters.py").read_text()
+    types = '        width: int\n        depth: int | Literal["auto"]\n'
+    assert text == PARAMETERS.replace("        width: str\n        gone: int\n", types)
+
+
+def test_check_names_types_that_differ_and_writes_nothing(script, package, capsys):
+    script.main([])
+    path = package / "_parameters.py"
+    path.write_text(PARAMETERS)
+    capsys.readouterr()
+    assert script.main(["--check"]) == 1
+    assert capsys.readouterr().out == "Common differs from its constructor\n"
+    assert path.read_text() == PARAMETERS
+
+
 def test_is_idempotent(script, package, capsys):
     script.main([])
-    once = (package / "_method.py").read_text()
+    once = [path.read_text() for path in package.iterdir()]
     capsys.readouterr()
     assert script.main([]) == 0
-    assert (package / "_method.py").read_text() == once
+    assert [path.read_text() for path in package.iterdir()] == once
     assert script.main(["--check"]) == 0
     assert capsys.readouterr().out == ""
 

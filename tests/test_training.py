@@ -2,6 +2,7 @@
 
 import copy
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,15 +12,17 @@ from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping
 from torch import nn
 from torch.nn import functional as F
 
-from skganomaly._data import FeatureScaler, RowDataset, TensorBatches
-from skganomaly._ganomaly import EncoderDecoderEncoder, GANomalyObjective
-from skganomaly._networks import build_members
-from skganomaly._training import AdversarialNet, ProgressBar
+from skganomaly._models._ganomaly import GANomaly
+from skganomaly._models._networks import build_members
+from skganomaly._models._scaling import fit_scaling
+from skganomaly._training._batches import Orders, RowDataset, TensorBatches
+from skganomaly._training._net import AdversarialNet, ProgressBar
 from skganomaly.architectures import MLP
 
 CPU = torch.device("cpu")
 N_MEMBERS = 2
-WEIGHTS = {
+SETTINGS = {
+    "reconstruction_loss": "l2",
     "reconstruction_weight": 1.0,
     "latent_weight": 0.5,
     "adversarial_weight": 0.3,
@@ -27,44 +30,53 @@ WEIGHTS = {
 TERMS = {"reconstruction", "latent", "adversarial", "discriminator"}
 
 
-def make_networks():
+class DoubleGANomaly(GANomaly):
+    """GANomaly on rows brought to double precision."""
+
+    def losses(self, x, noisy, phase, random):
+        """Return the losses of GANomaly."""
+        return super().losses(x.double(), noisy.double(), phase, random)
+
+
+def make_game(adversarial_loss="feature_matching", cls=DoubleGANomaly):
     """A tiny GANomaly of two members, in double precision."""
     architecture = MLP(hidden_layer_sizes=(5,), discriminator_layer_sizes=(6,))
     generator = torch.Generator().manual_seed(0)
+    sizes = {"encoder": ((3,), 2), "decoder": (2, (3,)), "discriminator": ((3,),)}
 
-    def build(factory):
+    def build(name):
+        def factory():
+            return getattr(architecture, name)(*sizes[name])
+
         return build_members(factory, N_MEMBERS, generator, architecture.initialize)
 
-    networks = {
-        "generator": EncoderDecoderEncoder(
-            build(lambda: architecture.encoder((3,), 2)),
-            build(lambda: architecture.decoder(2, (3,))),
-            build(lambda: architecture.encoder((3,), 2)),
-        ),
-        "discriminator": build(lambda: architecture.discriminator((3,))),
-    }
-    return {name: network.double() for name, network in networks.items()}
+    settings = SimpleNamespace(adversarial_loss=adversarial_loss, **SETTINGS)
+    return cls(build, settings).double()
 
 
-def make_objective(adversarial_loss="feature_matching"):
-    """GANomaly's losses, on rows brought to double precision."""
-    losses = GANomalyObjective(
-        reconstruction_loss="l2", adversarial_loss=adversarial_loss, **WEIGHTS
-    )
+def watched(look):
+    """A game that calls ``look(game, x, noisy)`` before it gives its losses."""
 
-    def objective(generator, discriminator, x, noisy):
-        return losses(generator, discriminator, x.double(), noisy.double())
+    class Watched(DoubleGANomaly):
+        def losses(self, x, noisy, phase, random):
+            look(self, x, noisy)
+            return super().losses(x, noisy, phase, random)
 
-    return objective
+    return make_game(cls=Watched)
 
 
 def make_dataset(n_rows=40):
     X = np.random.default_rng(0).normal(size=(n_rows, 3))
-    return RowDataset(X, FeatureScaler("standard", (3,)).fit(X), CPU)
+    return RowDataset(X, fit_scaling("standard", (3,), X), CPU)
 
 
-def make_net(networks=None, objective=None, *, max_steps=30, **options):
+def make_orders(n_rows=40):
+    return Orders(n_rows, 8, N_MEMBERS, torch.Generator().manual_seed(3))
+
+
+def make_net(game=None, *, max_steps=30, n_rows=40, **options):
     """An initialised net, made as detectors make it."""
+    orders = make_orders(n_rows)
     defaults = {
         "lr": 1e-2,
         "batch_size": 8,
@@ -73,23 +85,20 @@ def make_net(networks=None, objective=None, *, max_steps=30, **options):
         "verbose": 0,
         "schedule": "constant",
         "iterator_train": TensorBatches,
-        "iterator_train__n_members": N_MEMBERS,
+        "orders": orders,
         "iterator_train__max_steps": max_steps,
-        "iterator_train__generator": torch.Generator().manual_seed(3),
+        "iterator_train__orders": orders,
     }
     return AdversarialNet(
-        networks or make_networks(),
-        objective or make_objective(),
-        max_steps=max_steps,
-        **defaults | options,
+        game or make_game(), max_steps=max_steps, **defaults | options
     ).initialize()
 
 
-def train(**options):
+def train(game=None, **options):
     """A trained net, and the weights of its networks before."""
-    networks = make_networks()
-    before = {name: weights(network) for name, network in networks.items()}
-    return make_net(networks, **options).partial_fit(make_dataset()), before
+    game = game or make_game()
+    before = {name: weights(network) for name, network in game.players().items()}
+    return make_net(game, **options).partial_fit(make_dataset()), before
 
 
 def weights(network):
@@ -103,7 +112,7 @@ def moved(net, before):
             key: bool((value != before[name][key]).any())
             for key, value in weights(network).items()
         }
-        for name, network in net.networks.items()
+        for name, network in net.game.players().items()
     }
 
 
@@ -142,7 +151,7 @@ def test_step_moves_both_networks():
 def test_discriminator_loss_moves_the_discriminator_alone(adversarial_loss):
     """With the generator's rate at zero not a bit of the generator changes."""
     net, before = train(
-        objective=make_objective(adversarial_loss),
+        make_game(adversarial_loss),
         optimizer__lr=0.0,
         optimizer_d__lr=1e-2,
     )
@@ -154,7 +163,7 @@ def test_discriminator_loss_moves_the_discriminator_alone(adversarial_loss):
 @pytest.mark.parametrize("adversarial_loss", ["feature_matching", "bce"])
 def test_generator_loss_moves_the_generator_alone(adversarial_loss):
     """With the discriminator's rate at zero not a bit of it changes."""
-    net, before = train(objective=make_objective(adversarial_loss), optimizer_d__lr=0.0)
+    net, before = train(make_game(adversarial_loss), optimizer_d__lr=0.0)
     found = moved(net, before)
     assert all(found["generator"].values())
     assert not any(found["discriminator"].values())
@@ -169,14 +178,14 @@ def test_optimizers_hold_their_own_network():
     ]:
         (group,) = optimizer.param_groups
         held = {id(p) for p in group["params"]}
-        assert held == {id(p) for p in net.networks[name].parameters()}
+        assert held == {id(p) for p in net.game.players()[name].parameters()}
         assert group["lr"] == group["initial_lr"] == rate
         assert group["betas"] == (0.5, 0.9)
 
 
-def losses_by_hand(networks, x, noisy, adversarial_loss):
+def losses_by_hand(game, x, noisy, adversarial_loss):
     """Both losses of the members together, from the formulas."""
-    generator, discriminator = networks["generator"], networks["discriminator"]
+    generator, discriminator = game.generator, game.discriminator
     code = generator.encoder(noisy)
     fake = generator.decoder(code)
     second = generator.second_encoder(fake)
@@ -225,29 +234,22 @@ class AdamByHand:
 @pytest.mark.parametrize("noise_scale", [None, 0.3])
 def test_training_equals_adam_by_hand(adversarial_loss, noise_scale):
     """Both gradients are taken before either network moves, each for its own."""
-    by_hand = make_networks()
+    by_hand = make_game(adversarial_loss)
     scale = None if noise_scale is None else torch.full((N_MEMBERS, 1, 1), noise_scale)
     net = make_net(
         copy.deepcopy(by_hand),
-        make_objective(adversarial_loss),
         max_steps=4,
         optimizer_d__lr=3e-2,
         noise=scale,
-        noise_generator=torch.Generator().manual_seed(5),
+        sources={"noise": torch.Generator().manual_seed(5)},
     )
     dataset = make_dataset()
     net.partial_fit(dataset)
 
-    batches = TensorBatches(
-        dataset,
-        8,
-        n_members=N_MEMBERS,
-        max_steps=4,
-        generator=torch.Generator().manual_seed(3),
-    )
-    steps = [rows for _ in range(4) for chunk in batches for rows in chunk]
+    steps = [dataset[batch] for batch in make_orders().draw(4)]
     noise_generator = torch.Generator().manual_seed(5)
-    sides = [list(by_hand[name].parameters()) for name in by_hand]
+    players = by_hand.players()
+    sides = [list(network.parameters()) for network in players.values()]
     optimizers = [AdamByHand(sides[0], 1e-2), AdamByHand(sides[1], 3e-2)]
     for x in steps:
         noisy = x
@@ -260,25 +262,24 @@ def test_training_equals_adam_by_hand(adversarial_loss, noise_scale):
         ]
         for optimizer, own in zip(optimizers, gradients, strict=True):
             optimizer.step(own)
-    for name, network in by_hand.items():
+    for name, network in players.items():
+        found = weights(net.game.players()[name])
         for key, value in weights(network).items():
-            assert_allclose(
-                weights(net.networks[name])[key], value, rtol=1e-5, atol=1e-6
-            )
+            assert_allclose(found[key], value, rtol=1e-5, atol=1e-6)
 
 
 def test_members_train_as_if_alone():
     """What one member descends leaves the weights of the other alone."""
-    full = make_objective()
 
-    def first_member_only(*args):
-        return tuple(
-            {name: term * torch.tensor([1.0, 0.0]) for name, term in terms.items()}
-            for terms in full(*args)
-        )
+    class FirstMemberOnly(DoubleGANomaly):
+        def losses(self, *args):
+            return {
+                player: {k: v * torch.tensor([1.0, 0.0]) for k, v in terms.items()}
+                for player, terms in super().losses(*args).items()
+            }
 
-    net, before = train(objective=first_member_only, max_steps=3)
-    for name, network in net.networks.items():
+    net, before = train(make_game(cls=FirstMemberOnly), max_steps=3)
+    for name, network in net.game.players().items():
         for key, value in weights(network).items():
             assert (value[0] != before[name][key][0]).any()
             assert_array_equal(value[1], before[name][key][1])
@@ -287,29 +288,27 @@ def test_members_train_as_if_alone():
 def test_networks_train_in_train_mode():
     """Whatever mode they were left in."""
     modes = []
-    full = make_objective()
 
-    def objective(generator, discriminator, x, noisy):
-        modes.append((generator.training, discriminator.training))
-        return full(generator, discriminator, x, noisy)
+    def look(game, x, noisy):
+        modes.append((game.generator.training, game.discriminator.training))
 
-    networks = make_networks()
-    for network in networks.values():
-        network.eval()
-    make_net(networks, objective, max_steps=2).partial_fit(make_dataset())
+    make_net(watched(look).eval(), max_steps=2).partial_fit(make_dataset())
     assert modes == [(True, True)] * 2
 
 
 def test_training_without_discriminator():
     """An autoencoder is the same with one network and one optimiser."""
-    networks = {"generator": make_networks()["generator"]}
 
-    def objective(generator, discriminator, x, noisy):
-        assert discriminator is None
-        difference = generator(noisy.double())[0] - x.double()
-        return {"reconstruction": difference.square().flatten(1).mean(1)}, {}
+    class Alone(DoubleGANomaly):
+        def players(self):
+            return {"generator": self.generator}
 
-    net = make_net(networks, objective, max_steps=60)
+        def losses(self, x, noisy, phase, random):
+            difference = self.generator(noisy.double())[0] - x.double()
+            error = difference.square().flatten(1).mean(1)
+            return {"generator": {"reconstruction": error}}
+
+    net = make_net(make_game(cls=Alone), max_steps=60)
     net.partial_fit(make_dataset())
     assert not hasattr(net, "optimizer_d_")
     first, *_, last = (row["reconstruction"] for row in net.history)
@@ -322,16 +321,15 @@ def test_training_without_discriminator():
 def test_history_has_every_loss_of_every_epoch():
     """The mean over members and steps of each term, and no rows of batches."""
     seen = []
-    full = make_objective()
 
-    def objective(*args):
-        terms = full(*args)
-        seen.append(
-            {k: v.detach().mean().item() for k, v in (terms[0] | terms[1]).items()}
-        )
-        return terms
+    class Kept(DoubleGANomaly):
+        def losses(self, *args):
+            losses = super().losses(*args)
+            terms = losses["generator"] | losses["discriminator"]
+            seen.append({k: v.detach().mean().item() for k, v in terms.items()})
+            return losses
 
-    net = make_net(objective=objective, max_steps=800, max_epochs=22)
+    net = make_net(make_game(cls=Kept), max_steps=800, n_rows=300, max_epochs=22)
     net.partial_fit(make_dataset(300))
     net.finish()
     # 37 batches are a pass over 300 rows, in chunks of 25 and 12.
@@ -369,7 +367,7 @@ def test_callbacks_see_the_gradients_of_each_network():
     watch = Watch()
     net = make_net(max_steps=3, callbacks=[watch])
     net.partial_fit(make_dataset())
-    names = [set(dict(net.networks[n].named_parameters())) for n in make_networks()]
+    names = [set(weights(network)) for network in net.game.players().values()]
     assert [set(found) for found in watch.gradients] == [names[1], names[0]] * 3
     for gradients in watch.gradients:
         assert all((gradient != 0).any() for gradient in gradients.values())
@@ -387,7 +385,7 @@ def test_gradient_clipping_has_its_effect():
                     for key, value in weights(network).items()
                 )
             )
-            for name, network in net.networks.items()
+            for name, network in net.game.players().items()
         ]
 
     clipped = step_lengths(callbacks=[GradientNormClipping(1e-3)])
@@ -430,16 +428,14 @@ def test_callback_may_interrupt(event, n_steps):
 
 def test_keyboard_is_no_callback():
     """An interrupt from outside ends the training and is told apart."""
-    full = make_objective()
     steps = []
 
-    def objective(*args):
+    def look(game, x, noisy):
         steps.append(1)
         if len(steps) == 31:
             raise KeyboardInterrupt
-        return full(*args)
 
-    net = make_net(objective=objective, max_steps=100)
+    net = make_net(watched(look), max_steps=100)
     net.partial_fit(make_dataset())
     assert net.n_steps_ == 30
     assert net.interrupted_
@@ -513,11 +509,10 @@ def test_constant_schedule():
 
 def test_frozen_parameters_stay():
     """A network may hold parameters that are not to be trained."""
-    networks = make_networks()
-    for network in networks.values():
+    game = make_game()
+    for network in game.players().values():
         next(network.parameters()).requires_grad_(False)
-    before = {name: weights(network) for name, network in networks.items()}
-    net = make_net(networks, max_steps=2).partial_fit(make_dataset())
+    net, before = train(game, max_steps=2)
     for found in moved(net, before).values():
         first, *others = found.values()
         assert not first
@@ -530,17 +525,17 @@ def test_frozen_parameters_stay():
 @pytest.mark.parametrize("value", [torch.inf, torch.nan])
 def test_divergence_raises(value):
     """The error names the epoch, the step, the rate, the losses and what to do."""
-    full = make_objective()
     steps = []
 
-    def objective(*args):
-        generator_terms, discriminator_terms = full(*args)
-        steps.append(1)
-        if len(steps) > 60:
-            generator_terms["latent"] = generator_terms["latent"] * value
-        return generator_terms, discriminator_terms
+    class Diverging(DoubleGANomaly):
+        def losses(self, *args):
+            losses = super().losses(*args)
+            steps.append(1)
+            if len(steps) > 60:
+                losses["generator"]["latent"] = losses["generator"]["latent"] * value
+            return losses
 
-    net = make_net(objective=objective, max_steps=100, lr=2e-3)
+    net = make_net(make_game(cls=Diverging), max_steps=100, lr=2e-3)
     with pytest.raises(FloatingPointError) as caught:
         net.partial_fit(make_dataset())
     message = str(caught.value)
@@ -561,75 +556,28 @@ def test_large_learning_rate_diverges_with_the_peak_in_the_message():
 def test_infinities_of_both_signs_are_a_divergence():
     """No warning of NumPy comes first where members diverge in opposite ways."""
 
-    def objective(generator, discriminator, x, noisy):
-        total = generator(x.double())[0].square().flatten(1).mean(1)
-        verdict = discriminator(x.double())[0].mean(1)
-        return {"one": total * torch.tensor([torch.inf, -torch.inf])}, {"two": verdict}
+    class Opposite(DoubleGANomaly):
+        def losses(self, x, noisy, phase, random):
+            total = self.generator(x.double())[0].square().flatten(1).mean(1)
+            verdict = self.discriminator(x.double())[0].mean(1)
+            return {
+                "generator": {"one": total * torch.tensor([torch.inf, -torch.inf])},
+                "discriminator": {"two": verdict},
+            }
 
     with pytest.raises(FloatingPointError, match="Training diverged in epoch 1"):
-        train(objective=objective, max_steps=1)
+        train(make_game(cls=Opposite), max_steps=1)
 
 
-# Noise.
-
-
-def noise_of(scale, seed=5, max_steps=3):
-    """Rows and noisy rows of each step."""
-    full = make_objective()
-    seen = []
-
-    def objective(generator, discriminator, x, noisy):
-        seen.append((x.clone(), noisy.clone()))
-        return full(generator, discriminator, x, noisy)
-
-    make_net(
-        objective=objective,
-        max_steps=max_steps,
-        noise=scale,
-        noise_generator=torch.Generator().manual_seed(seed),
-    ).partial_fit(make_dataset())
-    return [torch.stack(part) for part in zip(*seen, strict=True)]
-
-
-def test_noise_has_its_members_scale():
-    """Gaussian noise on the input, for each member of its own strength."""
-    x, noisy = noise_of(torch.tensor([0.0, 0.5]).view(2, 1, 1), max_steps=100)
-    assert_array_equal(noisy[:, 0], x[:, 0])
-    noise = (noisy - x)[:, 1]
-    assert_allclose(float(noise.std()), 0.5, rtol=0.1)
-    assert abs(float(noise.mean())) < 0.05
-    assert len(torch.unique(noise[:, :, 0])) > 0.99 * noise[:, :, 0].numel()
-
-
-def test_no_noise():
-    """Without noise the generator gets the rows as they are."""
-    x, noisy = noise_of(None)
-    assert_array_equal(x, noisy)
-
-
-def test_noise_comes_from_its_generator_alone():
-    """Its seed decides it, the process-wide generator neither does nor is moved."""
-    scale = torch.full((2, 1, 1), 0.5)
-    before = torch.get_rng_state()
-    x, noisy = noise_of(scale)
-    assert_array_equal(torch.get_rng_state(), before)
-    with torch.random.fork_rng(devices=[]):
-        torch.rand(7)
-        same_x, same_noisy = noise_of(scale)
-    assert_array_equal(same_noisy, noisy)
-    other_x, other_noisy = noise_of(scale, seed=6)
-    assert_array_equal(other_x, x)
-    assert_array_equal(same_x, x)
-    assert (other_noisy != noisy).all()
+# Networks.
 
 
 def test_networks_stay_those_that_were_given():
     """Skorch trains the very modules, with the weights they came with."""
-    networks = make_networks()
-    net = make_net(networks)
-    assert net.module_ is networks["generator"]
-    assert net.discriminator_ is networks["discriminator"]
+    game = make_game()
+    net = make_net(game)
+    assert net.module_ is game.generator
+    assert net.discriminator_ is game.discriminator
     assert isinstance(net.module_, nn.Module)
-    for name, fresh in make_networks().items():
-        for key, value in weights(fresh).items():
-            assert_array_equal(weights(networks[name])[key], value)
+    for key, value in weights(make_game()).items():
+        assert_array_equal(weights(game)[key], value)

@@ -7,9 +7,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.spatial.distance import cdist
 
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
-from skganomaly import _whitening as whitening_module
-from skganomaly._scoring import JointScore
-from skganomaly._whitening import CodeDistribution, _Whitening, shrinkage_for
+from skganomaly._models import _whitening as whitening_module
+from skganomaly._models._scoring import JointScoring
+from skganomaly._models._whitening import CodeDistribution, Whitening, shrinkage_for
 
 
 def correlated(n_rows, width, seed=0, n_members=2):
@@ -39,7 +39,7 @@ def ordinary_and_equal_rows():
 def test_distances_in_the_span_are_mahalanobis(name, always_in_span):
     """Distances between whitened rows, and norms, are those of the covariance."""
     rows, new = ordinary_and_equal_rows()[name], correlated(9, 100, seed=1)
-    whitening = _Whitening().fit(rows)
+    whitening = Whitening().fit(rows)
     assert not hasattr(whitening, "matrix")
     found = whitening(new).double().numpy()
     share = shrinkage_for(*rows.shape[1:])
@@ -74,7 +74,7 @@ def test_joint_score_is_the_same_in_either_form(monkeypatch):
     scores = []
     for many_columns in (1000, 1):
         monkeypatch.setattr(whitening_module, "_MANY_COLUMNS", many_columns)
-        score = JointScore(["a"]).fit(parts)
+        score = JointScoring(["a"]).fit(parts)
         rows = torch.arange(parts["a"].shape[1])
         honest, _ = score.reference_scores(parts, rows, rows)
         scores.append((score(new, own), honest))
@@ -85,10 +85,10 @@ def test_joint_score_is_the_same_in_either_form(monkeypatch):
 def test_memory_is_linear_in_the_columns():
     """Few rows of many columns leave no square matrix; other rows do as before."""
     rows = correlated(20, 3000)
-    state = _Whitening().fit(rows).get_state()
-    assert sum(array.size for array in state.values()) < 1.5 * rows.numel()
+    state = Whitening().fit(rows).state_dict()
+    assert sum(array.numel() for array in state.values()) < 1.5 * rows.numel()
     for shape in ((60, 100), (20, 100)):
-        assert _Whitening().fit(correlated(*shape)).get_state().keys() == {
+        assert Whitening().fit(correlated(*shape)).state_dict().keys() == {
             "mean",
             "matrix",
         }
@@ -98,9 +98,9 @@ def test_fitting_again_forgets_the_other_form():
     """Wide rows after narrow ones, and the other way round."""
     narrow, wide = correlated(20, 100), correlated(20, 1100)
     for first, second in ((narrow, wide), (wide, narrow)):
-        again = _Whitening().fit(first).fit(second)
-        assert_array_equal(again(second), _Whitening().fit(second)(second))
-        assert again.get_state().keys() == _Whitening().fit(second).get_state().keys()
+        again = Whitening().fit(first).fit(second)
+        assert_array_equal(again(second), Whitening().fit(second)(second))
+        assert again.state_dict().keys() == Whitening().fit(second).state_dict().keys()
 
 
 @pytest.mark.parametrize("score_type", ["local", "joint"])

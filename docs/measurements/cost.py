@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from skganomaly._data import FeatureScaler, RowDataset
 
 from skganomaly import AutoencoderDetector, GANomalyDetector
+from skganomaly._models._scaling import fit_scaling
 from skganomaly._sample_quality import N_SAMPLES, compare_samples, n_compared
+from skganomaly._training._batches import RowDataset
 
 
 def own_memory():
@@ -44,9 +45,9 @@ def mapped():
         rows = np.lib.format.open_memmap(path, "w+", np.float32, (2**20, 64))
         rows[:] = np.random.default_rng(0).normal(size=(1, 64))
         rows[::2] += 1
-        scaler = FeatureScaler("minmax", (64,)).fit(rows)
+        scaling = fit_scaling("minmax", (64,), rows)
         before = own_memory()
-        dataset = RowDataset(rows, scaler, torch.device("cpu"))
+        dataset = RowDataset(rows, scaling, torch.device("cpu"))
         print(f"memory map of 256 MiB: {own_memory() - before:.0f} MiB", end="")
         print(f" for {len(dataset):,} rows in single precision", flush=True)
 

@@ -11,6 +11,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
+from skganomaly.searches import GradientSearch
 
 
 def timed(call):
@@ -43,8 +44,7 @@ def measure(device):
     line(device, "GANomaly, 100 steps, 512 x 32 x 32", fit, ("512", scores))
     search = AnoGANDetector(
         device=device,
-        search="gradient",
-        n_search_steps=100,
+        search=GradientSearch(n_steps=100),
         max_steps=100,
         max_restarts=0,
         max_references=128,

@@ -155,8 +155,8 @@ class EncoderGame(Game):
         self.method = method
 
     def players(self):
-        """Return the encoder, in the place of the generator."""
-        return {"generator": self.method.encoder}
+        """Return the encoder."""
+        return {"encoder": self.method.encoder}
 
     def losses(self, x, noisy, phase, random):
         """Return the named losses of the encoder."""
@@ -171,7 +171,7 @@ class EncoderGame(Game):
             terms["encoder_features"] = weight * error
         size = code.square().flatten(1).mean(1)
         terms["encoder_prior"] = _ENCODER_PRIOR_WEIGHT * size
-        return {"generator": terms}
+        return {"encoder": terms}
 
 
 def _draw(function, x, *shape, random):

@@ -150,13 +150,8 @@ class FittedModel(nn.Module):
         parts = self.method.parts(x, asked - {"row"}) if asked - {"row"} else {}
         if "row" in asked:
             parts["row"] = x[:1].flatten(2)
-        missing = asked - set(parts)
-        if missing:
-            raise ValueError(
-                f"{type(self.method).__name__}.parts returned no {sorted(missing)}, "
-                f"only {sorted(parts)}. It has to return the parts that it is asked "
-                f"for, of its part_names {self.method.part_names}."
-            )
+        for name in asked:
+            _check_part(type(self.method).__name__, name, parts, x)
         return {name: parts[name] for name in asked}
 
     def scores(
@@ -180,14 +175,23 @@ class FittedModel(nn.Module):
         """Scaled rows of codes."""
         return self.method.decode(codes)
 
-    def draw_codes(
-        self, n_samples: int, latent_dim: int, generator: torch.Generator
-    ) -> Tensor:
+    def draw_codes(self, n_samples: int, generator: torch.Generator) -> Tensor:
         """Codes of new rows, (n_members, n_samples, latent_dim)."""
-        shape = self.n_members, n_samples, latent_dim
+        shape = self.n_members, n_samples, self.method.settings.latent_dim
         draws = torch.randn(shape, generator=generator, dtype=torch.float32)
         draws = draws.to(self.device)
         return draws if self.codes is None else self.codes(draws)
+
+    @torch.inference_mode()
+    def sample(self, n_samples: int, generator: torch.Generator) -> Tensor:
+        """New scaled rows, each by a member at random, (n_samples, *input_shape)."""
+        rows = []
+        for start in range(0, n_samples, self.chunk_size):
+            n_drawn = min(self.chunk_size, n_samples - start)
+            codes = self.draw_codes(n_drawn, generator)
+            member = torch.randint(self.n_members, (n_drawn,), generator=generator)
+            rows.append(self.decode(codes)[member, torch.arange(n_drawn)].cpu())
+        return torch.cat(rows)
 
     def normal_counterpart(self, x: Tensor, own: Tensor | None) -> Tensor:
         """A normal row to compare each scaled row with, (n_rows, *input_shape).
@@ -205,7 +209,11 @@ class FittedModel(nn.Module):
             return self.score.nearest_rows(parts, own).view(x.shape[1:])
         return self.reconstruct(x).mean(0)
 
-    def contributions(self, x: Tensor, own: Tensor | None, n_steps: int) -> Tensor:
+    def anomaly_map(self, x: Tensor, own: Tensor | None) -> Tensor:
+        """How scaled rows differ from their counterparts, (n_rows, *input_shape)."""
+        return x[0] - self.normal_counterpart(x, own)
+
+    def explain(self, x: Tensor, own: Tensor | None, n_steps: int) -> Tensor:
         """What each entry of scaled rows does to the score, (n_rows, *input_shape)."""
         with torch.no_grad():
             baseline = self.normal_counterpart(x, own)
@@ -220,3 +228,18 @@ class FittedModel(nn.Module):
     def freeze(self) -> FittedModel:
         """Leave training mode and need no gradients; returns the model."""
         return self.eval().requires_grad_(False)
+
+
+def _check_part(method, name, parts, x):
+    """Refuse what a method of a user returns in the place of a part."""
+    if name not in parts:
+        raise ValueError(
+            f"{method}.parts returned no {name!r}, only {sorted(parts)}. It has to "
+            "return the parts that it is asked for, of its part_names."
+        )
+    shape, (n_members, n_rows) = tuple(parts[name].shape), x.shape[:2]
+    if len(shape) != 3 or shape[:2] not in ((n_members, n_rows), (1, n_rows)):
+        raise ValueError(
+            f"{method}.parts returned {name!r} of shape {shape}. It has to be "
+            f"(n_members, n_rows, width), with {n_members} and {n_rows} here."
+        )

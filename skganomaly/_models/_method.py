@@ -16,14 +16,14 @@ __all__ = ["Game", "Method", "Phase"]
 
 
 class Phase(NamedTuple):
-    """What happens in one step of a training, known before the step.
+    """What happens in one step of training, known before the step.
 
     Parameters
     ----------
     players : tuple of str
-        Who moves.
+        Names of the players that move.
     penalty : bool, default=False
-        Whether a term is due that comes in some steps only.
+        Whether a loss term is due that does not come in every step.
     """
 
     players: tuple[str, ...]
@@ -31,81 +31,105 @@ class Phase(NamedTuple):
 
 
 class Game:
-    """What one training trains: its players, and what each of them descends."""
+    """A training: its players, and the losses that each of them descends."""
 
     draws: ClassVar[bool] = True
-    """Whether losses draw random numbers; without, they are handed no source."""
+    """Whether losses draw random numbers. If not, they are handed no source of them."""
 
     def players(self) -> dict[str, nn.Module]:
-        """Networks by name, "generator" and perhaps "discriminator".
+        """Return the networks that are trained, by name.
 
-        Each is moved by an optimiser of its own, down the gradient of its own losses.
+        Each has an optimiser of its own, which descends the player's own losses.
+
+        Returns
+        -------
+        dict of str to Module
+            One, such as the "generator", and perhaps the "discriminator".
         """
         raise NotImplementedError
 
     def phase(self, step: int) -> Phase:
-        """Return what happens in a step, which are counted from 0."""
+        """Return what happens in a step: by default all players move.
+
+        Parameters
+        ----------
+        step : int
+            Counted from 0.
+
+        Returns
+        -------
+        Phase
+        """
         return Phase(tuple(self.players()))
 
     def losses(
         self, x: Tensor, noisy: Tensor, phase: Phase, random: torch.Generator | None
     ) -> dict[str, dict[str, Tensor]]:
-        """Return, for each player that moves, its weighted loss terms by name.
+        """Return the loss terms of each player that moves.
 
         Parameters
         ----------
-        x : Tensor of shape (n_members, batch_size, *input_shape)
+        x : Tensor of shape ``(n_members, batch_size, *input_shape)``
             Scaled rows.
         noisy : Tensor of the same shape
-            Rows with the noise that ``input_noise`` asks for.
+            The same rows with the noise that ``input_noise`` asks for.
         phase : Phase
-            What :meth:`phase` said of the step.
+            What :meth:`phase` said of this step.
         random : torch.Generator or None
-            The source of all random numbers, on the device of ``x``. Without it torch
-            draws from its global generator.
+            The source of all random numbers, on the device of ``x``; None if ``draws``
+            is False. Pass it to whatever draws: without it torch uses its global
+            generator, and the fit cannot be reproduced.
 
         Returns
         -------
         dict of str to dict of str to Tensor of shape (n_members,)
+            For each player its terms by name, already weighted; the player descends
+            their sum.
         """
         raise NotImplementedError
 
 
 class Method(Game, nn.Module):
-    """The networks of a detector, what they are trained for, and what they tell.
+    """The networks of a detector, how they are trained, and what they say of a row.
 
-    A subclass builds its networks in the constructor, gives losses and parts, and
-    ``encode``, ``decode`` or ``reconstruct`` where the method has such a thing:
-    ``encode(x)`` returns codes, (n_members, n_rows, latent_dim), ``decode(codes)``
-    rows, (n_members, n_rows, *input_shape), and ``reconstruct(x)`` rows; a method with
-    the first two need not write the third.
+    A subclass builds its networks in the constructor and has :meth:`losses` and
+    :meth:`parts`. Where the method has codes or reconstructions, it also has
+    ``encode(x)``, which returns codes of shape (n_members, n_rows, latent_dim),
+    ``decode(codes)``, which returns rows shaped like ``x``, or ``reconstruct(x)``,
+    which returns rows too; the first two make the third superfluous. The detector has
+    the methods that these allow.
 
     Parameters
     ----------
     build : callable
-        ``build("encoder")``, ``build("decoder")`` and ``build("discriminator")`` build
-        such a network of the detector's architecture, for all members.
-        ``build.codes(n)`` draws codes, (n_members, n, latent_dim), that stay the same.
+        ``build("encoder")``, ``build("decoder")`` and ``build("discriminator")`` return
+        such a network of the detector's architecture, for all members at once; with
+        ``input_shape`` and ``architecture``, one for other rows or of another
+        architecture. ``build.codes(n)`` returns random codes of shape
+        (n_members, n, latent_dim).
     settings : Settings
-        Parameters of the detector, each "auto" resolved.
+        The parameters of the detector, with a value in the place of every "auto"; kept
+        as ``settings``.
     """
 
     part_names: ClassVar[tuple[str, ...]] = ()
-    """Names of what :meth:`parts` can tell. By convention "reconstruction" is a row
-    less what is made of it, and "code" the row's code."""
+    """Names of the parts. By convention "reconstruction" is a row less its
+    reconstruction, and "code" its code."""
 
     local_parts: ClassVar[dict[str, tuple[str, ...]]] = {}
-    """The parts that the score "local" compares, of "rows" and of "maps"; of what is
-    left out, all."""
+    """The parts that the score "local" compares, of plain "rows" and of "maps", which
+    are images and windows; all parts where one of these is missing."""
 
     has_prior: ClassVar[bool] = False
-    """Whether ``decode`` makes a row of any standard normal code."""
+    """Whether ``decode`` turns any standard normal code into a row like those of the
+    training, so that codes of samples are drawn from that distribution."""
 
     generator: nn.Module
     discriminator: nn.Module
 
     def __init__(self, build: Callable[[str], nn.Module], settings: Any) -> None:
         super().__init__()
+        self.settings = settings
 
     @property
     def searches(self) -> bool:
@@ -113,24 +137,45 @@ class Method(Game, nn.Module):
         return False
 
     def players(self) -> dict[str, nn.Module]:
-        """The submodules ``generator`` and, if there is one, ``discriminator``."""
+        """Return the submodules ``generator`` and, if there is one, ``discriminator``.
+
+        Returns
+        -------
+        dict of str to Module
+        """
         names = "generator", "discriminator"
         return {name: getattr(self, name) for name in names if hasattr(self, name)}
 
     def parts(self, x: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
-        """Return the parts asked for, each (n_members, n_rows, width).
+        """Return what the networks say of rows, as vectors that scores are made of.
 
         Parameters
         ----------
-        x : Tensor of shape (n_members, n_rows, *input_shape)
+        x : Tensor of shape ``(n_members, n_rows, *input_shape)``
+            Scaled rows.
         names : collection of str
-            Of ``part_names``; others may be left out.
+            The parts that are asked for, of ``part_names``. Others may be returned too.
+
+        Returns
+        -------
+        dict of str to Tensor of shape (n_members, n_rows, width)
+            Widths may differ between parts.
         """
         raise NotImplementedError
 
     @classmethod
     def can(cls, name: str) -> bool:
-        """Whether the method has "encode", "decode" or "reconstruct"."""
+        """Whether the method can do something.
+
+        Parameters
+        ----------
+        name : {"encode", "decode", "reconstruct"}
+            What is asked for.
+
+        Returns
+        -------
+        bool
+        """
         if name == "reconstruct" and cls.can("encode") and cls.can("decode"):
             return True
         return hasattr(cls, name)

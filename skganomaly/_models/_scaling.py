@@ -65,9 +65,10 @@ class Scaling(nn.Module):
 
     def forward(self, rows):
         """Scale a tensor of rows, (n_rows, n_features) to (n_rows, *input_shape)."""
-        if self.single:
-            rows = rows.clamp(-_MOST_SINGLE, _MOST_SINGLE).float()
-        scaled = (rows.double() - self.center) / self.scale
+        # An exported graph has no branches that depend on a buffer.
+        rounded = rows.clamp(-_MOST_SINGLE, _MOST_SINGLE).float().double()
+        rows = torch.where(self.single, rounded, rows.double())
+        scaled = (rows - self.center) / self.scale
         scaled = scaled.clamp(-self.clip, self.clip)
         return scaled.float().reshape(-1, *self.input_shape)
 

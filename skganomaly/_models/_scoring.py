@@ -8,7 +8,10 @@ like a network.
 All parts have shape (n_members, n_rows, width).
 """
 
+from __future__ import annotations
+
 from functools import partial
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -16,6 +19,11 @@ from torch import Tensor
 
 from ..losses import mean_size
 from ._whitening import Fitted, Whitening, shrinkage_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from typing_extensions import Self
 
 __all__ = [
     "JointScoring",
@@ -71,37 +79,53 @@ def _typical(magnitudes: Tensor) -> Tensor:
 
 
 class Scoring(Fitted):
-    """A mapping from parts to scores; a subclass fits and computes it.
+    """A torch module that turns the parts of rows into scores.
 
-    Its :meth:`fit` takes the parts of the reference rows, a dict of name to tensor of
-    shape (n_members, n_references, width), and the group of each, and keeps what it
-    learns with :meth:`store`. Calling it with parts, and with a row's own group or -1,
-    returns scores of shape (n_rows,), higher for more anomalous.
+    A subclass has :meth:`fit`, which keeps what it learns with :meth:`store`, and
+    ``forward(parts, own=None)``, which returns scores of shape (n_rows,), higher for
+    more anomalous; ``own`` has, for each row, the group of reference rows that it
+    belongs to, or -1.
 
     Parameters
     ----------
     part_names : iterable of str
-        The parts it looks at. "row" is the scaled rows, the same for all members.
+        The parts that it needs. The part "row" is the scaled rows themselves, the same
+        for all members.
     """
 
-    # Whether rows are looked for among the references, and so have to know which of
-    # these they are themselves.
-    uses_references = False
+    uses_references: ClassVar[bool] = False
+    """Whether rows are compared with the reference rows, so that a row which is one of
+    these has to be told of its ``own`` group."""
 
     # Whether it can tell what the nearest reference rows, or their codes, are.
     stores_rows = False
     stores_codes = False
 
-    def __init__(self, part_names):
+    def __init__(self, part_names: Iterable[str]) -> None:
         super().__init__()
         self.part_names = tuple(part_names)
 
-    def fit(self, parts, groups=None):
-        """Learn from the parts of the reference rows."""
+    def fit(self, parts: Mapping[str, Tensor], groups: Tensor | None = None) -> Self:
+        """Learn from the parts of the reference rows.
+
+        Parameters
+        ----------
+        parts : dict of str to Tensor of shape (n_members, n_references, width)
+            The parts in ``part_names``.
+        groups : Tensor of shape (n_references,), int, or None, default=None
+            The group of each reference row, from 0 on; None if each is its own.
+
+        Returns
+        -------
+        self : object
+            The fitted score.
+        """
         raise NotImplementedError
 
-    def reference_scores(self, parts, groups, values):
-        """Scores of the reference rows as if they and their groups were new.
+    def reference_scores(
+        self, parts: Mapping[str, Tensor], groups: Tensor, values: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """Scores that the reference rows would have if they and their groups were new.
 
         Parameters
         ----------
@@ -110,13 +134,13 @@ class Scoring(Fitted):
         groups : Tensor of shape (n_references,), int
             The group of each reference row, from 0 on.
         values : Tensor of shape (n_references,), int
-            Numbers, from 0 on, that are the same for rows that are equal.
+            Numbers from 0 on, the same for rows that are equal.
 
         Returns
         -------
-        tuple of Tensor, Tensor, or None
-            Scores of all reference rows, or of enough of them, and which rows these
-            are. None where their ordinary scores will do.
+        tuple of (Tensor, Tensor), or None
+            Scores of all reference rows, or of enough of them, and the indices of
+            these. None, the default, where their ordinary scores will do.
         """
         return None
 

@@ -50,8 +50,14 @@ def shrinkage_for(n_rows, width):
 class Fitted(nn.Module):
     """A module whose fitted state is its buffers, whatever their number and shape."""
 
-    def store(self, **tensors):
-        """Register tensors as buffers, floats in single precision."""
+    def store(self, **tensors: Tensor) -> None:
+        """Keep tensors as buffers, which go into pickles and to other devices.
+
+        Parameters
+        ----------
+        **tensors : Tensor
+            By the names of the attributes that they become, floats in single precision.
+        """
         for name, tensor in tensors.items():
             # Not every accelerator has double precision.
             single = tensor.float() if tensor.is_floating_point() else tensor

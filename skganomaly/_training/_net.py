@@ -15,11 +15,12 @@ from ._step import Run
 
 __all__ = ["AdversarialNet", "DiscriminatorRestart", "ProgressBar", "mean_losses"]
 
-# What skorch calls a player's module, and its optimiser.
-_NAMES = {
-    "generator": ("module_", "optimizer_"),
-    "discriminator": ("discriminator_", "optimizer_d_"),
-}
+
+def _names(player):
+    """What a player's module and its optimiser are to skorch."""
+    if player == "discriminator":
+        return "discriminator_", "optimizer_d_"
+    return "module_", "optimizer_"
 
 
 class AdversarialNet(NeuralNet):
@@ -31,8 +32,8 @@ class AdversarialNet(NeuralNet):
     Parameters
     ----------
     game : Game
-        Its players, "generator" and perhaps "discriminator", become ``module_`` and
-        ``discriminator_``, with the optimisers ``optimizer_`` and ``optimizer_d_``.
+        Its "discriminator", if there is one, becomes ``discriminator_`` with the
+        optimiser ``optimizer_d_``, the other player ``module_`` with ``optimizer_``.
     max_steps : int
         Optimiser steps of the whole training.
     schedule, noise, average_decay, sources, orders
@@ -109,7 +110,7 @@ class AdversarialNet(NeuralNet):
     def initialize_module(self):
         """Register the players, so that skorch tracks them and sets their mode."""
         for name, player in self.game.players().items():
-            setattr(self, _NAMES[name][0], player)
+            setattr(self, _names(name)[0], player)
         return self
 
     def torch_compile(self, module, name):
@@ -128,7 +129,7 @@ class AdversarialNet(NeuralNet):
             overrides = {}
             if name == "discriminator":
                 overrides = self.get_params_for("optimizer_d")
-            setattr(self, _NAMES[name][1], self._new_optimizer(player, **overrides))
+            setattr(self, _names(name)[1], self._new_optimizer(player, **overrides))
         return self
 
     def _new_optimizer(self, module, **overrides):
@@ -147,7 +148,7 @@ class AdversarialNet(NeuralNet):
         self.stopped_by_callback_ = self.interrupted_ = False
         self.run_ = Run(
             self.game,
-            {name: getattr(self, _NAMES[name][1]) for name in self.game.players()},
+            {name: getattr(self, _names(name)[1]) for name in self.game.players()},
             max_steps=self.max_steps,
             schedule=self.schedule,
             noise=self.noise,

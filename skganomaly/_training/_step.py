@@ -28,7 +28,7 @@ class Run:
     noise : Tensor of shape (n_members, 1, ...) or None
         Standard deviation of the Gaussian noise on the rows to be encoded.
     average_decay : float or None
-        Decay of a moving average of the generator's weights and running statistics,
+        Decay of a moving average of the first player's weights and running statistics,
         which :meth:`finish` puts in their place. None keeps the last ones.
     sources : dict of str to Generator or None
         Sources of random numbers on the device: "noise", and "losses" if these draw.
@@ -68,6 +68,11 @@ class Run:
         self.sources = sources
         self.orders = orders
         self.on_gradient = on_gradient
+        self.averaged = next(iter(self.players))
+        for player in self.players.values():
+            # As an earlier run has left it.
+            if not any(p.requires_grad for p in player.parameters()):
+                player.requires_grad_(True)
         self.n_steps = 0
         self.average = None
 
@@ -99,7 +104,7 @@ class Run:
             self._backward(player, losses[player], rows, retain_graph=not last)
         for player in phase.players:
             self.optimizers[player].step()
-            if player == "generator":
+            if player == self.averaged:
                 self._update_average()
         self.n_steps += 1
         terms = {}
@@ -124,7 +129,7 @@ class Run:
     def _update_average(self):
         if self.average_decay is None:
             return
-        tensors = _averaged(self.players["generator"])
+        tensors = _averaged(self.players[self.averaged])
         if self.average is None:
             self.average = [tensor.clone() for tensor in tensors]
             return
@@ -158,7 +163,7 @@ class Run:
         """Freeze the players for scoring, and let go of what only training needs."""
         if self.average is not None:
             with torch.no_grad():
-                tensors = _averaged(self.players["generator"])
+                tensors = _averaged(self.players[self.averaged])
                 for tensor, mean in zip(tensors, self.average, strict=True):
                     tensor.copy_(mean)
             self.average = None

@@ -47,10 +47,27 @@ class Builder:
         self.settings = settings
         self.generator = generator
 
-    def __call__(self, name: str) -> nn.Module:
-        """Build an "encoder", a "decoder" or a "discriminator"."""
-        settings, architecture = self.settings, self.settings.architecture
-        shape, latent_dim = settings.input_shape, settings.latent_dim
+    def __call__(
+        self,
+        name: str,
+        *,
+        input_shape: tuple[int, ...] | None = None,
+        architecture: Any = None,
+    ) -> nn.Module:
+        """Build an "encoder", a "decoder" or a "discriminator".
+
+        Parameters
+        ----------
+        name : str
+        input_shape : tuple of int or None, default=None
+            Shape of a row for this network, if it is another.
+        architecture : object or None, default=None
+            What builds it, if not the architecture of the detector.
+        """
+        shape = input_shape or self.settings.input_shape
+        if architecture is None:
+            architecture = self.settings.architecture
+        latent_dim = self.settings.latent_dim
         sizes = {
             "encoder": (shape, latent_dim),
             "decoder": (latent_dim, shape),
@@ -65,7 +82,7 @@ class Builder:
         check = partial(check_network, name, shape, latent_dim)
         return build_members(
             lambda: factory(*sizes[name]),
-            settings.n_members,
+            self.settings.n_members,
             self.generator,
             getattr(architecture, "initialize", None),
             # Ours are right for any shape, and can be large.
@@ -220,20 +237,19 @@ class Trainer:
             of it was done.
         """
         settings = self.settings
+        options = {
+            "average_decay": average_decay,
+            "lr": settings.learning_rate if learning_rate is None else learning_rate,
+            "noise": self._noise_scale() if noise else None,
+        }
+        if discriminator_learning_rate is not None:
+            options["optimizer_d__lr"] = discriminator_learning_rate
         net = self._new_net(
             game,
             settings.max_steps if max_steps is None else max_steps,
             self.callbacks() if callbacks is None else callbacks,
             phase,
-            average_decay=average_decay,
-            lr=settings.learning_rate if learning_rate is None else learning_rate,
-            # Those of the user replace it.
-            **(
-                {}
-                if discriminator_learning_rate is None
-                else {"optimizer_d__lr": discriminator_learning_rate}
-            ),
-            noise=self._noise_scale() if noise else None,
+            options,
         )
         try:
             # Already initialised, so that the networks keep their seeded weights.
@@ -262,7 +278,7 @@ class Trainer:
             self._rows = RowDataset(self.X, self.scaling, self.device)
         return self._rows
 
-    def _new_net(self, game, max_steps, callbacks, phase, **options):
+    def _new_net(self, game, max_steps, callbacks, phase, options):
         """The skorch net around a game, initialised and not yet trained."""
         settings, detector = self.settings, self.detector
         averaged = options["average_decay"] is not None

@@ -1,12 +1,17 @@
 """What each feature adds to scores."""
 
+from __future__ import annotations
+
 import math
 from numbers import Integral, Real
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
+from .._directions import steps_inside, transform_by
+from .._sources import names_behind
 from ..pipelines import ThroughPipeline
 from ._drawing import (
     BLUE,
@@ -18,7 +23,19 @@ from ._drawing import (
     one_axes,
     strip,
 )
-from ._reading import anomaly_scores, check_has, names_of_features, rows_at_last_step
+from ._reading import check_has, scores_and_threshold
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from matplotlib.axes import Axes
+    from matplotlib.container import BarContainer
+    from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike, NDArray
+    from typing_extensions import Self
+
+    from ._drawing import Panels
 
 # Inches, at matplotlib's ordinary size of letters.
 _HEIGHT_OF_BAR, _WIDTH_OF_LETTER = 0.3, 0.085
@@ -77,17 +94,22 @@ class ContributionDisplay:
     (3, 4)
     """
 
+    bars_: BarContainer | list[BarContainer]
+    axes_: NDArray[np.object_]
+    ax_: Axes
+    figure_: Figure
+
     def __init__(
         self,
         *,
-        contributions,
-        feature_names,
-        values=None,
-        expected=None,
-        score=None,
-        threshold=None,
-        row_names=None,
-    ):
+        contributions: ArrayLike,
+        feature_names: Sequence[str],
+        values: ArrayLike | None = None,
+        expected: ArrayLike | None = None,
+        score: float | ArrayLike | None = None,
+        threshold: float | None = None,
+        row_names: Sequence[Any] | None = None,
+    ) -> None:
         self.contributions = contributions
         self.feature_names = feature_names
         self.values = values
@@ -97,7 +119,15 @@ class ContributionDisplay:
         self.row_names = row_names
 
     @classmethod
-    def from_estimator(cls, estimator, X, *, feature_names=None, top_k=10, ax=None):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        *,
+        feature_names: Sequence[str] | None = None,
+        top_k: int = 10,
+        ax: Panels | None = None,
+    ) -> Self:
         """Explain rows and draw the contributions of their features.
 
         Parameters
@@ -152,7 +182,7 @@ class ContributionDisplay:
             computed["score"] = float(computed["score"][0])
         return cls(**computed, row_names=row_names).plot(ax=ax, top_k=top_k)
 
-    def plot(self, ax=None, *, top_k=10):
+    def plot(self, ax: Panels | None = None, *, top_k: int = 10) -> Self:
         """Draw the bars, to the right where a feature raises the score.
 
         Parameters
@@ -254,15 +284,16 @@ class ContributionDisplay:
 
 def _explain(estimator, X, feature_names, caller):
     """What is drawn of a detector, in its own columns."""
-    names = names_of_features(estimator) if feature_names is None else feature_names
-    detector, X = rows_at_last_step(estimator, X)
+    steps, detector = steps_inside(estimator)
+    X = transform_by(steps, X)
     check_has(detector, "explain", caller)
     check_is_fitted(detector)
     _check_is_table(detector, caller)
     contributions = detector.explain(X)
+    names = feature_names
     if names is None:
-        names = [f"x{i}" for i in range(contributions.shape[1])]
-    scores, threshold = anomaly_scores(detector, X)
+        names = names_behind(steps, detector, contributions.shape[1])
+    scores, threshold = scores_and_threshold(detector, X)
     return {
         "contributions": contributions,
         "feature_names": _check_names(names, contributions),

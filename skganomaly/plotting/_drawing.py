@@ -1,8 +1,21 @@
 """Axes, colours and scales that the displays share."""
 
+from __future__ import annotations
+
 import textwrap
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from typing import Literal, TypeAlias
+
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    # One Axes to draw on or in whose place, or one for each panel.
+    Panels: TypeAlias = Axes | NDArray[np.object_]
+    Scale: TypeAlias = Literal["auto", "linear", "log"]
 
 BLUE, VERMILLION, ORANGE, GREY = "#0072B2", "#D55E00", "#E69F00", "#999999"
 LINE_COLORS = [BLUE, VERMILLION, "#009E73", "#CC79A7", ORANGE, "#56B4E9", "black"]

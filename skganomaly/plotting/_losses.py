@@ -1,10 +1,26 @@
 """How a training went."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from .._directions import detector_inside
 from ._drawing import LINE_COLORS, LINE_STYLES, import_pyplot, one_axes, strip
 from ._reading import check_has, is_number
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from numpy.typing import ArrayLike
+    from typing_extensions import Self
+
+    from ._drawing import Scale
 
 # Entries of a history that are not losses. The last is the sum of all of them, those of
 # adversaries included, and says little where they are known one by one.
@@ -45,12 +61,23 @@ class LossCurveDisplay:
     ['reconstruction']
     """
 
-    def __init__(self, *, steps, losses):
+    lines_: dict[str, Line2D]
+    ax_: Axes
+    figure_: Figure
+
+    def __init__(self, *, steps: ArrayLike, losses: Mapping[str, ArrayLike]) -> None:
         self.steps = steps
         self.losses = losses
 
     @classmethod
-    def from_estimator(cls, estimator, *, names=None, yscale="auto", ax=None):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        *,
+        names: Sequence[str] | None = None,
+        yscale: Scale = "auto",
+        ax: Axes | None = None,
+    ) -> Self:
         """Draw the losses in the history of a fitted detector.
 
         Parameters
@@ -101,7 +128,12 @@ class LossCurveDisplay:
         )
         return display.plot(ax=ax, yscale=yscale)
 
-    def plot(self, ax=None, *, yscale="auto"):
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        yscale: Scale = "auto",
+    ) -> Self:
         """Draw the curves.
 
         Parameters

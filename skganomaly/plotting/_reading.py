@@ -1,65 +1,40 @@
-"""From estimators, labels and times to arrays."""
+"""From estimators, scores and times to arrays."""
 
 import warnings
 from numbers import Real
 
 import numpy as np
-from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
-from .._directions import detector_inside, pyod_threshold, steps_inside
+from .._directions import (
+    anomaly_scores,
+    anomaly_threshold,
+    detector_inside,
+    score_method,
+)
 
 _NUMBER_THEM = "Pass time=np.arange(len(y_score)) to number the rows instead."
 
 
-def rows_at_last_step(estimator, X):
-    """Return the detector inside pipelines and searches, and rows as it sees them."""
-    steps, detector = steps_inside(estimator)
-    for step in steps:
-        X = step.transform(X)
-    return detector, X
-
-
-def names_of_features(estimator):
-    """Names of the columns that the detector sees, or None."""
-    names = getattr(detector_inside(estimator), "feature_names_in_", None)
-    estimator = getattr(estimator, "best_estimator_", estimator)
-    if names is None and isinstance(estimator, Pipeline) and len(estimator) > 1:
-        try:
-            names = estimator[:-1].get_feature_names_out()
-        except AttributeError:
-            # Not every transformer can name its columns.
-            return None
-    return names
-
-
-def anomaly_scores(estimator, X):
+def scores_and_threshold(estimator, X):
     """Scores of rows, higher for more anomalous, and the threshold in their units.
 
     The threshold is None, with a warning, where labels are not those of any cut.
     """
-    detector = detector_inside(estimator)
-    # A detector of PyOD calls itself an outlier detector, with the opposite sign.
-    if hasattr(detector, "decision_scores_"):
-        scores = estimator.decision_function(X)
-        try:
-            threshold = pyod_threshold(detector)
-        except ValueError as error:
-            warnings.warn(f"No threshold is drawn. {error}", stacklevel=3)
-            threshold = None
-    elif hasattr(detector, "offset_") and hasattr(estimator, "score_samples"):
-        scores, threshold = -estimator.score_samples(X), -detector.offset_
-        threshold = float(np.asarray(threshold).item())
-    else:
-        check_is_fitted(detector)
+    try:
+        score_method(estimator)
+    except ValueError as error:
+        check_is_fitted(detector_inside(estimator))
         raise TypeError(
-            f"Which way the scores of {type(detector).__name__} point is not known: it "
-            "has neither score_samples and offset_, as the detectors of scikit-learn "
-            "have that score new rows, nor decision_scores_, as those of PyOD have. "
-            "Score the rows yourself and use from_predictions."
-        )
-    return np.asarray(scores, dtype=np.float64), threshold
+            f"{error} Or score the rows yourself and use from_predictions."
+        ) from error
+    scores = anomaly_scores(estimator, X)
+    try:
+        return scores, anomaly_threshold(estimator)
+    except ValueError as error:
+        warnings.warn(f"No threshold is drawn. {error}", stacklevel=3)
+        return scores, None
 
 
 def check_scores(scores, name, *, missing=False):

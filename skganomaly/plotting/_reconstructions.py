@@ -1,8 +1,13 @@
 """Images and windows, and what a detector makes of them."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from .._directions import steps_inside, transform_by
 from ._drawing import (
     LINE_COLORS,
     LINE_STYLES,
@@ -16,7 +21,20 @@ from ._drawing import (
     robust_maximum,
     strip,
 )
-from ._reading import anomaly_scores, check_has, rows_at_last_step
+from ._reading import check_has, scores_and_threshold
+
+if TYPE_CHECKING:
+    from typing import Any, Literal, TypeAlias
+
+    from matplotlib.colorbar import Colorbar
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike, NDArray
+    from typing_extensions import Self
+
+    from ._drawing import Panels
+
+    _Heat: TypeAlias = Literal["auto", "anomaly_map", "difference", "explain"]
 
 _HEAT_LABELS = {
     "anomaly_map": "distance from a normal counterpart",
@@ -73,16 +91,20 @@ class ReconstructionDisplay:
     (3, 3)
     """
 
+    axes_: NDArray[np.object_]
+    colorbar_: Colorbar | None
+    figure_: Figure
+
     def __init__(
         self,
         *,
-        inputs,
-        reconstructions,
-        heat=None,
-        heat_label="heat",
-        scores=None,
-        threshold=None,
-    ):
+        inputs: NDArray[Any],
+        reconstructions: NDArray[Any],
+        heat: NDArray[Any] | None = None,
+        heat_label: str = "heat",
+        scores: ArrayLike | None = None,
+        threshold: float | None = None,
+    ) -> None:
         self.inputs = inputs
         self.reconstructions = reconstructions
         self.heat = heat
@@ -91,7 +113,15 @@ class ReconstructionDisplay:
         self.threshold = threshold
 
     @classmethod
-    def from_estimator(cls, estimator, X, *, heat="auto", cmap=None, ax=None):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        *,
+        heat: _Heat | None = "auto",
+        cmap: str | Colormap | None = None,
+        ax: Panels | None = None,
+    ) -> Self:
         """Reconstruct a few images or windows, and draw them.
 
         Parameters
@@ -131,7 +161,8 @@ class ReconstructionDisplay:
             If it was fitted on plain rows; if there are no rows or more than 20.
         """
         import_pyplot(f"{cls.__name__}.from_estimator")
-        detector, X = rows_at_last_step(estimator, X)
+        steps, detector = steps_inside(estimator)
+        X = transform_by(steps, X)
         check_has(detector, "reconstruct", cls.__name__)
         check_is_fitted(detector)
         shape = detector.input_shape_
@@ -155,7 +186,7 @@ class ReconstructionDisplay:
             values = np.abs(np.asarray(X) - reconstructions)
         elif heat is not None:
             values = np.asarray(getattr(detector, heat)(X))
-        scores, threshold = anomaly_scores(detector, X)
+        scores, threshold = scores_and_threshold(detector, X)
         display = cls(
             inputs=np.asarray(X, dtype=np.float64).reshape(-1, *shape),
             reconstructions=reconstructions.reshape(-1, *shape),
@@ -166,7 +197,12 @@ class ReconstructionDisplay:
         )
         return display.plot(ax=ax, cmap=cmap)
 
-    def plot(self, ax=None, *, cmap=None):
+    def plot(
+        self,
+        ax: Panels | None = None,
+        *,
+        cmap: str | Colormap | None = None,
+    ) -> Self:
         """Draw the grid.
 
         All images have one scale and all heat maps another. The ends of a scale leave

@@ -1,10 +1,13 @@
 """Scores by their size."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 from sklearn.utils import check_consistent_length
 
-from .._directions import detector_inside
-from ..model_selection import check_anomaly_labels
+from .._directions import check_anomaly_labels, detector_inside
 from ._drawing import (
     BLUE,
     GREY,
@@ -14,7 +17,17 @@ from ._drawing import (
     one_axes,
     strip,
 )
-from ._reading import anomaly_scores, check_scores
+from ._reading import check_scores, scores_and_threshold
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike
+    from typing_extensions import Self
+
+    from ._drawing import Scale
 
 
 class ScoreDistributionDisplay:
@@ -63,16 +76,33 @@ class ScoreDistributionDisplay:
     'anomaly score'
     """
 
+    ax_: Axes
+    figure_: Figure
+
     def __init__(
-        self, *, scores, is_anomaly=None, threshold=None, reference_scores=None
-    ):
+        self,
+        *,
+        scores: ArrayLike,
+        is_anomaly: ArrayLike | None = None,
+        threshold: float | None = None,
+        reference_scores: ArrayLike | None = None,
+    ) -> None:
         self.scores = scores
         self.is_anomaly = is_anomaly
         self.threshold = threshold
         self.reference_scores = reference_scores
 
     @classmethod
-    def from_estimator(cls, estimator, X, y=None, *, bins=40, xscale="auto", ax=None):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        bins: int = 40,
+        xscale: Scale = "auto",
+        ax: Axes | None = None,
+    ) -> Self:
         """Score rows and draw the distribution.
 
         Parameters
@@ -107,7 +137,7 @@ class ScoreDistributionDisplay:
             If it is not known which way the estimator's scores point.
         """
         import_pyplot(f"{cls.__name__}.from_estimator")
-        scores, threshold = anomaly_scores(estimator, X)
+        scores, threshold = scores_and_threshold(estimator, X)
         return cls.from_predictions(
             y,
             scores,
@@ -123,15 +153,15 @@ class ScoreDistributionDisplay:
     @classmethod
     def from_predictions(
         cls,
-        y_true,
-        y_score,
+        y_true: ArrayLike | None,
+        y_score: ArrayLike,
         *,
-        threshold=None,
-        reference_scores=None,
-        bins=40,
-        xscale="auto",
-        ax=None,
-    ):
+        threshold: float | None = None,
+        reference_scores: ArrayLike | None = None,
+        bins: int = 40,
+        xscale: Scale = "auto",
+        ax: Axes | None = None,
+    ) -> Self:
         """Draw the distribution of scores that are known already.
 
         Parameters
@@ -178,7 +208,13 @@ class ScoreDistributionDisplay:
         )
         return display.plot(ax=ax, bins=bins, xscale=xscale)
 
-    def plot(self, ax=None, *, bins=40, xscale="auto"):
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        bins: int = 40,
+        xscale: Scale = "auto",
+    ) -> Self:
         """Draw the distribution.
 
         Each group's bars add up to 100 %, so that a few anomalies can be seen beside

@@ -1,9 +1,13 @@
 """Metrics and scores in the order of time."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 from sklearn.utils import check_consistent_length
 
-from ..model_selection import check_anomaly_labels
+from .._directions import check_anomaly_labels
 from ._drawing import (
     BLUE,
     ORANGE,
@@ -14,7 +18,17 @@ from ._drawing import (
     label_panel,
     strip,
 )
-from ._reading import anomaly_scores, check_scores, check_time
+from ._reading import check_scores, check_time, scores_and_threshold
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike, NDArray
+    from typing_extensions import Self
+
+    from ._drawing import Panels
 
 # Height of the bar that marks known anomalies, as a share of the panel's.
 _BAR = 0.06
@@ -69,17 +83,21 @@ class ScoreOverTimeDisplay:
     3
     """
 
+    flagged_: NDArray[np.bool_]
+    axes_: NDArray[np.object_]
+    figure_: Figure
+
     def __init__(
         self,
         *,
-        values,
-        scores,
-        time,
-        threshold=None,
-        is_anomaly=None,
-        names=None,
-        time_label="time",
-    ):
+        values: ArrayLike,
+        scores: ArrayLike,
+        time: ArrayLike,
+        threshold: float | None = None,
+        is_anomaly: ArrayLike | None = None,
+        names: Sequence[str] | None = None,
+        time_label: str = "time",
+    ) -> None:
         self.values = values
         self.scores = scores
         self.time = time
@@ -89,7 +107,15 @@ class ScoreOverTimeDisplay:
         self.time_label = time_label
 
     @classmethod
-    def from_estimator(cls, estimator, X, y=None, *, time=None, ax=None):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        time: ArrayLike | None = None,
+        ax: Panels | None = None,
+    ) -> Self:
         """Score the times of a series and draw them.
 
         Parameters
@@ -113,13 +139,20 @@ class ScoreOverTimeDisplay:
             Metrics and scores, drawn.
         """
         import_pyplot(f"{cls.__name__}.from_estimator")
-        scores, threshold = anomaly_scores(estimator, X)
+        scores, threshold = scores_and_threshold(estimator, X)
         return cls.from_predictions(y, scores, X, time=time, threshold=threshold, ax=ax)
 
     @classmethod
     def from_predictions(
-        cls, y_true, y_score, values, *, time=None, threshold=None, ax=None
-    ):
+        cls,
+        y_true: ArrayLike | None,
+        y_score: ArrayLike,
+        values: ArrayLike,
+        *,
+        time: ArrayLike | None = None,
+        threshold: float | None = None,
+        ax: Panels | None = None,
+    ) -> Self:
         """Draw scores that are known already.
 
         Parameters
@@ -185,7 +218,7 @@ class ScoreOverTimeDisplay:
         )
         return display.plot(ax=ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax: Panels | None = None) -> Self:
         """Draw metrics and scores.
 
         Flagged spans are shaded in all panels; a bar at the top of a metric's panel

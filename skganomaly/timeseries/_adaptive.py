@@ -1,16 +1,23 @@
 """A threshold that follows a stream of scores."""
 
+from __future__ import annotations
+
 from numbers import Real
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from .._all_or_nothing import all_or_nothing
 from .._compat import Interval, _fit_context
-from .._decisions import forget
-from ..thresholds import QuantileThreshold
+from .._cut import fit_threshold
 
-__all__ = ["AdaptiveThreshold"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+    from typing_extensions import Self
 
 # Steps over which the unit of a step follows the scores.
 _MEMORY = 500
@@ -101,12 +108,17 @@ class AdaptiveThreshold(BaseEstimator):
         "step": [Interval(Real, 0, None, closed="neither")],
     }
 
-    def __init__(self, *, false_alarm_rate=0.05, step=0.05):
+    threshold_: float
+    n_seen_: int
+    n_flagged_: int
+
+    def __init__(self, *, false_alarm_rate: float = 0.05, step: float = 0.05) -> None:
         self.false_alarm_rate = false_alarm_rate
         self.step = step
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, scores, y=None):
+    @all_or_nothing
+    def fit(self, scores: ArrayLike, y: Any = None) -> Self:
         """Start from reference scores.
 
         Parameters
@@ -122,10 +134,10 @@ class AdaptiveThreshold(BaseEstimator):
         self : object
             With the cut that the references give; all updates are forgotten.
         """
-        forget(self, ("_lower", "_unit", "_least_unit", "_rate", "_step"))
         rate = self.false_alarm_rate
-        self.threshold_ = QuantileThreshold(rate=rate).fit(scores).threshold_
+        self.threshold_ = fit_threshold("auto", scores, rate=rate).threshold_
         scores = np.asarray(scores, dtype=np.float64)
+        # The middle of the scores below the cut.
         self._lower = float(np.quantile(scores, (1 - rate) / 2))
         self._least_unit = self.threshold_ - self._lower
         if self._least_unit <= 0:
@@ -136,7 +148,18 @@ class AdaptiveThreshold(BaseEstimator):
         self.n_seen_ = self.n_flagged_ = 0
         return self
 
-    def update(self, scores, *, learn=True):
+    @overload
+    def update(self, scores: float, *, learn: bool | ArrayLike = True) -> float: ...
+    @overload
+    def update(
+        self,
+        scores: Sequence[float] | NDArray[Any],
+        *,
+        learn: bool | ArrayLike = True,
+    ) -> NDArray[np.float64]: ...
+    def update(
+        self, scores: ArrayLike, *, learn: bool | ArrayLike = True
+    ) -> float | NDArray[np.float64]:
         """Judge new scores and follow them.
 
         Parameters
@@ -186,7 +209,9 @@ class AdaptiveThreshold(BaseEstimator):
         self.n_seen_ += 1
         self.n_flagged_ += flagged
         self.threshold_ += move * (flagged - self._rate)
+        # Followed as the cut is, for the share of scores that belong above it.
         over = (score > self._lower) - (1 + self._rate) / 2
         self._lower += _LOWER_STEP * move * over
+        # Were the unit to shrink with a quiet spell, the cut would come to a halt.
         target = max(self._least_unit, self.threshold_ - self._lower)
         self._unit += (target - self._unit) / _MEMORY

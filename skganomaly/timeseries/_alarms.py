@@ -1,14 +1,19 @@
 """From scores over time to alarms that a person can be called for."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.utils import check_consistent_length, check_scalar
 from sklearn.utils.validation import column_or_1d
 
-__all__ = ["Alarm", "alarm_events", "flagged_runs", "make_alarm", "read_cut"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,14 @@ class Alarm:
     n_steps: int
 
 
-def alarm_events(scores, threshold, *, release=None, cooldown=0, index=None):
+def alarm_events(
+    scores: ArrayLike,
+    threshold: ArrayLike,
+    *,
+    release: ArrayLike | None = None,
+    cooldown: int = 0,
+    index: Sequence[Any] | Any | None = None,
+) -> list[Alarm]:
     """Alarms as events, from scores and a cut.
 
     Parameters

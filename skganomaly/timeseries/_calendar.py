@@ -1,11 +1,20 @@
 """What a calendar knows of a step, as metrics beside the others."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
-__all__ = ["calendar_columns"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
 
 
-def calendar_columns(times, *, days_off=(5, 6), holidays=()):
+def calendar_columns(
+    times: Any, *, days_off: Sequence[int] = (5, 6), holidays: Iterable[Any] = ()
+) -> dict[str, NDArray[np.float64]]:
     """Columns that tell windows what day and what hour it is.
 
     Windows of values alone cannot tell a dead Wednesday from a quiet Sunday. With

@@ -1,12 +1,16 @@
 """One score and one alarm per step, from a detector of windows."""
 
+from __future__ import annotations
+
 from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import MetaEstimatorMixin, OutlierMixin, clone
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
+from .._all_or_nothing import all_or_nothing
 from .._compat import (
     CallbackSupportMixin,
     HasMethods,
@@ -14,23 +18,31 @@ from .._compat import (
     StrOptions,
     _fit_context,
 )
-from .._cut import is_auto
-from .._decisions import DecisionMixin, forget
+from .._decisions import CutMixin
+from .._directions import anomaly_scores
 from .._near_copies import near_copies_are_known
-from ..thresholds import QuantileThreshold, p_values
+from ..thresholds import p_values
 from ._alarms import flagged_runs, make_alarm, read_cut
 from ._drift import held_out_rates, warn_of_drift
 from ._inner import warn_of_ignored_options
 from ._series import SeriesEstimator
 from ._windows import AGGREGATIONS, cut_windows, first_steps, to_steps
 
-__all__ = ["TimeSeriesDetector"]
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from numpy.typing import ArrayLike, NDArray
+    from typing_extensions import Self
+
+    from .._cut import Threshold
+    from ._alarms import Alarm
+    from ._windows import Aggregation
 
 
 class TimeSeriesDetector(
     MetaEstimatorMixin,
     CallbackSupportMixin,
-    DecisionMixin,
+    CutMixin,
     OutlierMixin,
     SeriesEstimator,
 ):
@@ -177,20 +189,25 @@ class TimeSeriesDetector(
         "n_jobs": [Integral, None],
     }
 
+    detector_: Any
+    held_out_rates_: NDArray[np.float64]
+    window_length_: int
+    aggregation_: Aggregation
+
     def __init__(
         self,
-        detector,
+        detector: Any,
         *,
-        window_length,
-        stride="auto",
-        aggregation="mean",
-        n_blocks=5,
-        contamination="auto",
-        false_alarm_rate=0.05,
-        threshold="auto",
-        missing="raise",
-        n_jobs=None,
-    ):
+        window_length: int,
+        stride: int | Literal["auto"] = "auto",
+        aggregation: Aggregation = "mean",
+        n_blocks: int = 5,
+        contamination: float | Literal["auto"] = "auto",
+        false_alarm_rate: float = 0.05,
+        threshold: Threshold = "auto",
+        missing: Literal["raise", "drop"] = "raise",
+        n_jobs: int | None = None,
+    ) -> None:
         self.detector = detector
         self.window_length = window_length
         self.stride = stride
@@ -203,7 +220,8 @@ class TimeSeriesDetector(
         self.n_jobs = n_jobs
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, groups=None):
+    @all_or_nothing
+    def fit(self, X: ArrayLike, y: Any = None, groups: ArrayLike | None = None) -> Self:
         """Train on steps believed to be normal, and set the threshold.
 
         Parameters
@@ -235,19 +253,7 @@ class TimeSeriesDetector(
             steps will not hold; if times are repeated or out of order and
             ``missing="drop"``; if an option of `detector` sets a threshold of its own.
         """
-        forget(self, ("_rule",))
-        try:
-            return self._fit(X, y, groups)
-        except BaseException:
-            forget(self, ("_rule",))
-            raise
-
-    def _fit(self, X, y, groups):
-        if self.contamination != "auto" and not is_auto(self.threshold):
-            raise ValueError(
-                f"contamination={self.contamination!r} and threshold="
-                f"{self.threshold!r} both set the cut. Leave one of them at 'auto'."
-            )
+        self._check_promise()
         warn_of_ignored_options(self.detector)
         data = {"X": X, "y": y}
         series = self._read(X, reset=True, groups=groups)
@@ -255,7 +261,7 @@ class TimeSeriesDetector(
         self.aggregation_ = self.aggregation
         number = _number_series(len(series.values), groups, series.kept)
         blocks = _blocks(number, self.n_blocks)
-        root, *tasks = self._tasks()
+        root, *tasks = self._callback_tasks()
         if root is not None:
             root.call_on_fit_task_begin(estimator=self, **data)
         scored = Parallel(n_jobs=self.n_jobs)(
@@ -265,7 +271,7 @@ class TimeSeriesDetector(
         windows, references = zip(*scored, strict=True)
         self.reference_scores_ = np.sort(np.concatenate(references))
         self.detector_ = self._fit_detector(series, series.whole, tasks[-1])
-        self._set_first_threshold(series)
+        self._fit_cut(lambda: self._training_scores(series))
         rate = self.false_alarm_rate
         self.held_out_rates_ = held_out_rates(list(windows), rate)
         if self.contamination == "auto":
@@ -274,17 +280,11 @@ class TimeSeriesDetector(
             root.call_on_fit_task_end(estimator=self, **data)
         return self
 
-    def _set_first_threshold(self, series):
-        self._rule = self.threshold
-        if self.contamination != "auto":
-            # A share of the training steps themselves, so it is their own scores that
-            # count.
-            scores = self._step_scores(series)[0]
-            rule = QuantileThreshold(rate=self.contamination, method="linear")
-            self._rule = rule.fit(scores[~np.isnan(scores)]).threshold_
-        self._cut(self._rule, None)
+    def _training_scores(self, series):
+        scores = self._step_scores(series)[0]
+        return scores[~np.isnan(scores)]
 
-    def _tasks(self):
+    def _callback_tasks(self):
         """Tasks of the whole and of each fit, for callbacks of scikit-learn 1.9."""
         names = ["fit without a block"] * self.n_blocks + ["fit on all steps"]
         if not hasattr(self, "_init_callback_context"):
@@ -328,7 +328,7 @@ class TimeSeriesDetector(
 
     def _score_windows(self, detector, series, starts):
         windows = cut_windows(series.values, starts, self.window_length_)
-        return -np.asarray(detector.score_samples(windows), dtype=np.float64)
+        return anomaly_scores(detector, windows, "normal")
 
     def _aggregate(self, scores, starts, series, aggregation=None):
         how = self.aggregation_ if aggregation is None else aggregation
@@ -344,7 +344,7 @@ class TimeSeriesDetector(
             for how in (None, *others)
         ]
 
-    def anomaly_score(self, X):
+    def anomaly_score(self, X: ArrayLike) -> NDArray[np.float64]:
         """Anomaly scores, higher for more anomalous.
 
         Parameters
@@ -362,7 +362,7 @@ class TimeSeriesDetector(
         check_is_fitted(self)
         return self._step_scores(self._read(X, reset=False))[0]
 
-    def p_values(self, X):
+    def p_values(self, X: ArrayLike) -> NDArray[np.float64]:
         """How usual the score of a step is among held-out training steps.
 
         Parameters
@@ -384,7 +384,7 @@ class TimeSeriesDetector(
         values[known] = p_values(self.reference_scores_, scores[known])
         return values
 
-    def explain(self, X):
+    def explain(self, X: ArrayLike) -> NDArray[np.float64]:
         """Contribution of each value to the scores of the windows that hold it.
 
         Says which metric it is, and at which step, where the score of a step says that
@@ -427,7 +427,14 @@ class TimeSeriesDetector(
         with np.errstate(invalid="ignore"):
             return series.spread(totals / n_windows[:, None])
 
-    def alarms(self, X, *, threshold=None, release=None, cooldown=None):
+    def alarms(
+        self,
+        X: ArrayLike,
+        *,
+        threshold: ArrayLike | None = None,
+        release: ArrayLike | None = None,
+        cooldown: int | None = None,
+    ) -> list[Alarm]:
         """Alarms as events: when each began, ended and was worst.
 
         A spike of one step raises the scores of all windows that hold it, and steps
@@ -472,7 +479,7 @@ class TimeSeriesDetector(
             alarms.append(make_alarm(scores, first, last + 1, index))
         return alarms
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
         """Tell normal steps from anomalies.
 
         Parameters
@@ -491,7 +498,9 @@ class TimeSeriesDetector(
         labels[np.isnan(decisions)] = 0
         return labels
 
-    def set_threshold(self, threshold="auto", *, false_alarm_rate=None):
+    def set_threshold(
+        self, threshold: Threshold = "auto", *, false_alarm_rate: float | None = None
+    ) -> Self:
         """Set another threshold without training again.
 
         Parameters
@@ -500,18 +509,16 @@ class TimeSeriesDetector(
             As the parameter of the same name; "auto" without a rate is the threshold
             that ``fit`` found, where `contamination` was set.
         false_alarm_rate : float or None, default=None
-            Share of unseen normal steps that may be flagged; None keeps the
-            parameter's value.
+            Share of unseen normal steps that may be flagged; None is the parameter's
+            value in the fit.
 
         Returns
         -------
         self : object
             With new ``threshold_rule_`` and ``offset_``.
         """
-        check_is_fitted(self, "reference_scores_")
-        if self.contamination != "auto" and is_auto(threshold):
-            threshold = self._rule if false_alarm_rate is None else threshold
-        return self._cut(threshold, false_alarm_rate)
+        check_is_fitted(self)
+        return self._set_cut(threshold, false_alarm_rate)
 
 
 def _number_series(n_steps, groups, kept):

@@ -4,8 +4,6 @@ import warnings
 
 import numpy as np
 
-__all__ = ["held_out_rates", "warn_of_drift"]
-
 # Standard deviation of the median of n normal scores, in interquartile ranges over the
 # square root of n.
 _MEDIAN = 0.93

@@ -1,15 +1,22 @@
 """How good alarms over time are."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import column_or_1d
 
-from ..model_selection import check_anomaly_labels
+from .._directions import check_anomaly_labels, flags_of
 
-__all__ = ["event_scores"]
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
-def event_scores(y_true, y_pred, *, alpha=0.0):
+def event_scores(
+    y_true: ArrayLike, y_pred: ArrayLike, *, alpha: float = 0.0
+) -> dict[str, float]:
     r"""How good alarms are, by steps, by events, and by ranges.
 
     An event is a run of anomalous steps, an alarm a run of flagged steps.
@@ -93,13 +100,14 @@ def event_scores(y_true, y_pred, *, alpha=0.0):
 def _read_alarms(y_pred):
     """Flags of steps; all 1 is no alarm, and 0 no label but that of no score."""
     y_pred = column_or_1d(y_pred)
-    found = set(np.unique(y_pred).tolist())
-    if y_pred.dtype.kind != "b" and not found <= {1, -1}:
+    flags = y_pred if y_pred.dtype.kind == "b" else flags_of(y_pred, -1)
+    if flags is None:
         raise ValueError(
             "y_pred must hold 1 and -1 (anomaly), or booleans (True is an anomaly); "
-            f"got {sorted(found)[:5]}. Compare first, for example y_pred == -1."
+            f"got {np.unique(y_pred)[:5].tolist()}. Compare first, for example "
+            "y_pred == -1."
         )
-    return y_pred if y_pred.dtype.kind == "b" else y_pred == -1
+    return flags
 
 
 def _runs(flags):

@@ -3,8 +3,6 @@
 import inspect
 import warnings
 
-__all__ = ["warn_of_ignored_options"]
-
 _CUTS = ("contamination", "false_alarm_rate", "threshold")
 
 

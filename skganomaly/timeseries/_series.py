@@ -1,7 +1,10 @@
 """Reading a series: its values, and which steps follow one another in time."""
 
+from __future__ import annotations
+
 import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -9,10 +12,10 @@ from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import column_or_1d, validate_data
 
 from .._compat import StrOptions
+from .._validation import first_few
 
-__all__ = ["Series", "SeriesEstimator"]
-
-_MAX_NAMED = 5
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,10 @@ class Series:
 
 class SeriesEstimator(BaseEstimator):
     """What comes in as a series is checked in one place."""
+
+    n_features_in_: int
+    feature_names_in_: NDArray[np.object_]
+    sampling_interval_: np.timedelta64 | None
 
     _parameter_constraints = {"missing": [StrOptions({"raise", "drop"})]}
 
@@ -120,6 +127,7 @@ class SeriesEstimator(BaseEstimator):
         zero = np.timedelta64(0)
         if usual is None:
             usual = np.median(intervals[together])
+        # Then nothing is out of step, the order itself is wrong, which no option mends.
         backward = reset and np.mean(intervals[together] <= zero) > 0.5
         # In whole numbers: half a second is none where times count seconds.
         early = together & (2 * intervals <= usual)
@@ -287,9 +295,8 @@ def _refuse_what_is_no_number(X):
     ]
     if bad:
         reason = next(filter(None, reasons))
-        more = f" and {len(bad) - _MAX_NAMED} more" if len(bad) > _MAX_NAMED else ""
         raise type(reason)(
-            f"X has columns that are not numbers: {', '.join(bad[:_MAX_NAMED])}{more}. "
+            f"X has columns that are not numbers: {first_few(bad)}. "
             "Make the times of the steps the index (X.set_index(...)), turn durations "
             "into seconds (X[...].dt.total_seconds()), encode or leave out the others. "
             f"({reason})"
@@ -337,8 +344,7 @@ def _in_columns(names, bad):
     if len(bad) == 1:
         return ""
     found = [str(i) if names is None else repr(names[i]) for i in np.flatnonzero(bad)]
-    more = f" and {len(found) - _MAX_NAMED} more" if len(found) > _MAX_NAMED else ""
-    return f"; columns with any: {', '.join(found[:_MAX_NAMED])}{more}"
+    return f"; columns with any: {first_few(found)}"
 
 
 def _at(index, step):

@@ -1,16 +1,25 @@
 """Windows of a series and the way back, and the transformer that cuts them."""
 
+from __future__ import annotations
+
 from numbers import Integral
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from .._all_or_nothing import all_or_nothing
 from .._compat import Interval, _fit_context
-from .._decisions import forget
 from ._series import SeriesEstimator
 
-__all__ = ["AGGREGATIONS", "SlidingWindow", "cut_windows", "first_steps", "to_steps"]
+if TYPE_CHECKING:
+    from typing import Literal, TypeAlias
+
+    from numpy.typing import ArrayLike, NDArray
+    from typing_extensions import Self
+
+    Aggregation: TypeAlias = Literal["mean", "max", "min", "last"]
 
 AGGREGATIONS = ("mean", "max", "min", "last")
 
@@ -72,13 +81,23 @@ class SlidingWindow(TransformerMixin, SeriesEstimator):
         "stride": [Interval(Integral, 1, None, closed="left")],
     }
 
-    def __init__(self, length, *, stride=1, missing="raise"):
+    length_: int
+    stride_: int
+
+    def __init__(
+        self,
+        length: int,
+        *,
+        stride: int = 1,
+        missing: Literal["raise", "drop"] = "raise",
+    ) -> None:
         self.length = length
         self.stride = stride
         self.missing = missing
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    @all_or_nothing
+    def fit(self, X: ArrayLike, y: Any = None) -> Self:
         """Learn the number of metrics and the sampling interval.
 
         Parameters
@@ -93,17 +112,12 @@ class SlidingWindow(TransformerMixin, SeriesEstimator):
         self : object
             The fitted transformer.
         """
-        forget(self)
-        try:
-            series = self._read(X, reset=True)
-            first_steps(series.whole, series.follows, self.length, self.stride)
-            self.length_, self.stride_ = self.length, self.stride
-        except BaseException:
-            forget(self)
-            raise
+        series = self._read(X, reset=True)
+        first_steps(series.whole, series.follows, self.length, self.stride)
+        self.length_, self.stride_ = self.length, self.stride
         return self
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> NDArray[np.float64]:
         """Cut a series into windows.
 
         Parameters
@@ -121,7 +135,9 @@ class SlidingWindow(TransformerMixin, SeriesEstimator):
         series = self._read(X, reset=False)
         return cut_windows(series.values, self._first_steps(series), self.length_)
 
-    def to_steps(self, scores, X, *, aggregation="mean"):
+    def to_steps(
+        self, scores: ArrayLike, X: ArrayLike, *, aggregation: Aggregation = "mean"
+    ) -> NDArray[np.float64]:
         """One score per step from one score per window.
 
         Parameters
@@ -169,6 +185,8 @@ def first_steps(whole, follows, length, stride=1):
     n_windows = len(whole) - length + 1
     starts = np.empty(0, dtype=int)
     if n_windows > 0:
+        # Both a step that is missing and one that does not follow on begin a piece, so
+        # that a window is in one piece where its first and last step are.
         piece = np.cumsum(~(whole & follows))
         in_one = piece[:n_windows] == piece[length - 1 :]
         starts = np.flatnonzero(whole[:n_windows] & in_one)

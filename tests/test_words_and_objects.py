@@ -102,6 +102,21 @@ def test_bad_objects_are_named(params, words, table):
         fitted(table, **params)
 
 
+@pytest.mark.parametrize(
+    ("name", "cls"),
+    [
+        ("search", EncoderSearch),
+        ("adversary", Wasserstein),
+        ("score_type", LocalScore),
+        ("architecture", MLP),
+    ],
+)
+def test_classes_are_not_objects(name, cls, table):
+    """Who forgets to call one is told to."""
+    with pytest.raises(TypeError, match=rf"as in {name}={cls.__name__}\(\)"):
+        fitted(table, **{name: cls})
+
+
 def test_options_of_objects_are_searched_for(table):
     """As those of any nested estimator, by the names with two underscores."""
     detector = AnoGANDetector(

@@ -131,6 +131,8 @@ def resolve_settings(detector: Any, input_shape: tuple[int, ...]) -> Settings:
     ------
     ValueError
         If parameters contradict each other or the rows.
+    TypeError
+        If a parameter is a class where an object of it was meant.
     """
     kind = "rows" if len(input_shape) == 1 else "maps"
     given = {
@@ -138,6 +140,10 @@ def resolve_settings(detector: Any, input_shape: tuple[int, ...]) -> Settings:
         for name in _parameter_names(type(detector))
         if name not in _NOT_SETTINGS
     }
+    for name, value in given.items():
+        if isinstance(value, type):
+            made = f"{name}={value.__name__}()"
+            raise TypeError(f"{name} is a class. Pass an object of it, as in {made}.")
     defaults = detector._defaults[kind]
     values = {
         name: resolved(value, defaults.get(name, value), kind)

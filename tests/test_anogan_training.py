@@ -406,7 +406,7 @@ def test_encoder_losses(weight):
     if weight:
         difference = method.features(x) - method.features(made)
         expected["encoder_features"] = weight * difference.square().mean((1, 2))
-    assert set(losses) == set(game.players()) == {"generator"}
-    assert set(losses["generator"]) == set(expected)
+    assert set(losses) == set(game.players()) == {"encoder"}
+    assert set(losses["encoder"]) == set(expected)
     for name, value in expected.items():
-        assert_allclose(losses["generator"][name].detach(), value.detach(), rtol=1e-5)
+        assert_allclose(losses["encoder"][name].detach(), value.detach(), rtol=1e-5)

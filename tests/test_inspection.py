@@ -542,7 +542,7 @@ def test_samples_of_others_follow_their_codes(small, table):
     """Codes are drawn with the mean and covariance of those of the training rows."""
     detector = small(AutoencoderDetector, n_members=2, latent_dim=3).fit(table)
     generator = torch.Generator().manual_seed(0)
-    drawn = detector.model_.draw_codes(20_000, 3, generator).numpy()
+    drawn = detector.model_.draw_codes(20_000, generator).numpy()
     codes = detector.encode(table).reshape(300, 2, 3)
     for k in range(2):
         spread = codes[:, k].std(axis=0)
@@ -558,7 +558,7 @@ def test_samples_of_anogan_follow_the_prior(small, table):
     """Its codes are standard normal, as in its training."""
     detector = small(AnoGANDetector, n_members=2, latent_dim=3).fit(table)
     generator = torch.Generator().manual_seed(0)
-    drawn = detector.model_.draw_codes(20_000, 3, generator).numpy()
+    drawn = detector.model_.draw_codes(20_000, generator).numpy()
     for member in drawn:
         assert_allclose(member.mean(axis=0), 0, atol=0.03)
         assert_allclose(np.cov(member.T), np.eye(3), atol=0.05)

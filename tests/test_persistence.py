@@ -294,8 +294,9 @@ def test_pickle_from_a_machine_with_cuda(small, device, table, new_rows):
     detector = small().fit(table)
     expected = detector.score_samples(new_rows)
     pickled = pickle.dumps(detector.set_params(device=device))
-    with pytest.warns(UserWarning, match="no such device; using the CPU"):
+    with pytest.warns(UserWarning, match="no such device; using the CPU") as caught:
         copied = pickle.loads(pickled)
+    assert caught[0].filename == __file__
     assert copied.device_ == torch.device("cpu")
     assert copied.device == device
     assert_array_equal(copied.score_samples(new_rows), expected)
@@ -316,8 +317,11 @@ def test_another_version_is_named(small, table, monkeypatch):
     monkeypatch.setattr("skganomaly._state.__version__", "0.0.7")
     data = pickle.dumps(small(max_steps=2).fit(table))
     monkeypatch.undo()
-    with pytest.warns(UserWarning, match=rf"0\.0\.7.*{skganomaly.__version__}"):
+    with pytest.warns(
+        UserWarning, match=rf"0\.0\.7.*{skganomaly.__version__}"
+    ) as caught:
         detector = pickle.loads(data)
+    assert caught[0].filename == __file__
     assert np.isfinite(detector.score_samples(table)).all()
 
 

@@ -366,3 +366,15 @@ def test_one_image_that_is_no_array(small):
     detector = small(AutoencoderDetector, conv=True, max_steps=1).fit(images)
     with pytest.raises(ValueError, match=r"shape of one row.*pass X\[None\], of shape"):
         detector.predict(Image())
+
+
+@pytest.mark.parametrize("cls", [GANomalyDetector, AutoencoderDetector, AnoGANDetector])
+def test_warnings_point_at_the_line_of_the_user(small, cls, table):
+    """Not into the library, where nobody can do anything about them."""
+    detector = small(cls, max_steps=3)
+    with pytest.warns(UserWarning, match="All training rows are equal") as caught:
+        detector.fit(np.ones((30, 3)))
+    assert {warning.filename for warning in caught} == {__file__}
+    with pytest.warns(UserWarning, match="Column 0") as caught:
+        detector.fit(table).anomaly_score(table * 1e5)
+    assert {warning.filename for warning in caught} == {__file__}

@@ -20,7 +20,7 @@ from ._models._method import Game, Method, Phase
 from ._models._scaling import Scaling
 from ._parameters import CommonParameters
 from ._process import own_settings
-from ._settings import DEFAULTS, named_architecture, steps_of_few_passes
+from ._settings import DEFAULTS, Settings, named_architecture, steps_of_few_passes
 from ._state import StateMixin
 from .scores import named_score, score_words
 
@@ -28,11 +28,10 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from typing_extensions import Self
 
-    from ._settings import Settings
     from ._training._trainer import Trainer
     from .reports import TrainingReport
 
-__all__ = ["BaseDetector", "Game", "Method", "Phase", "Trained"]
+__all__ = ["BaseDetector", "Game", "Method", "Phase", "Settings", "Trained"]
 
 
 class BaseDetector(

@@ -46,6 +46,7 @@ def test_egbad_keeps_the_promises_of_this_package(egbad):
 
 
 # So few steps train nothing, and the battery warns of that.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_egbad_keeps_the_conventions_of_scikit_learn(egbad):
     # Some of the checks draw from NumPy's global generator themselves.

@@ -25,7 +25,16 @@ def _run(code):
 
 def test_import_is_lean_and_silent():
     """``import skganomaly`` prints, seeds, sets and pulls in nothing of its own."""
-    optional = ("matplotlib", "pandas", "pyod", "numpydoc", "pytest", "rich", "IPython")
+    optional = (
+        "matplotlib",
+        "pandas",
+        "pyod",
+        "numpydoc",
+        "pytest",
+        "rich",
+        "IPython",
+        "PIL",
+    )
     result = _run(
         # What these bring along themselves is not our doing.
         "import sys, joblib, numpy as np, scipy, sklearn.base, sklearn.datasets\n"
@@ -39,6 +48,7 @@ def test_import_is_lean_and_silent():
         "before, modules = state(), set(sys.modules)\n"
         "import skganomaly, skganomaly.architectures, skganomaly.thresholds\n"
         "import skganomaly.datasets, skganomaly.model_selection\n"
+        "import skganomaly.images\n"
         "import skganomaly.pipelines, skganomaly.plotting, skganomaly.timeseries\n"
         "assert state() == before\n"
         f"found = sorted(set({optional!r}) & (set(sys.modules) - modules))\n"

@@ -1,6 +1,19 @@
 """Images as people have them: folders, mixed sizes, small defects."""
 
+from ._detector import ImageDetector
+from ._drawing import DrawnDefects
+from ._features import FrozenFeatures
 from ._folder import ImageFolder, MaskSequence
+from ._methods import DrawnDefectsMethod
 from ._reading import ImageSequence, as_images
 
-__all__ = ["ImageFolder", "ImageSequence", "MaskSequence", "as_images"]
+__all__ = [
+    "DrawnDefects",
+    "DrawnDefectsMethod",
+    "FrozenFeatures",
+    "ImageDetector",
+    "ImageFolder",
+    "ImageSequence",
+    "MaskSequence",
+    "as_images",
+]

@@ -111,10 +111,14 @@ class FrozenFeatures(BaseEstimator):
         self,
         images: Sequence[np.ndarray],
         groups: np.ndarray,
-        generator: torch.Generator,
+        *,
+        seed: int,
+        device: torch.device,
+        progress: Any = None,
     ) -> FeatureMemory:
         """Remember the features of normal images."""
         self._validate_params()
+        generator = torch.Generator().manual_seed(seed)
         extract = _Extractor(self)
         most = _CANDIDATES * self.max_references
         kept = []

@@ -1,0 +1,141 @@
+"""Crops of images that are read one at a time, and what may vary among normal ones."""
+
+import numpy as np
+from scipy import ndimage
+
+from ._masks import NoisePool, log_uniform
+from ._normalising import pad_by_reflection
+
+__all__ = ["CROP_SIDE", "RIM", "CropSource", "HarmlessChanges"]
+
+CROP_SIDE = 96
+
+# Every image is continued by so many pixels on each side: what a network sees at the
+# rim is then seldom the zeros of its own padding.
+RIM = 8
+
+# How far beyond an image the corner of a crop is drawn before it is moved inside, so
+# that crops at the rim are as frequent as others.
+_BEYOND = CROP_SIDE // 4
+
+# Decoded images that are kept, and the side of the piece of a larger one that is.
+_KEPT_BYTES = 2**26
+_PIECE_SIDE = 4 * CROP_SIDE
+
+
+class CropSource:
+    """Random crops of images, of which few are in memory at a time.
+
+    A small image is kept whole and a piece of a larger one, as long as all of these fit
+    into a budget. Where they do not, each step replaces one, so that a fit of any number
+    of images reads hardly more than one image a step.
+
+    Parameters
+    ----------
+    images : sequence of ndarray of shape (n_channels, height, width)
+        Read one at a time.
+    normaliser : Normaliser
+        Fitted.
+    generator : numpy.random.Generator
+        Source of all that is random here.
+    budget : int, default=2**26
+        Bytes that are kept.
+    """
+
+    def __init__(self, images, normaliser, generator, *, budget=_KEPT_BYTES):
+        self._images = images
+        self._normaliser = normaliser
+        self._generator = generator
+        self._order = iter(())
+        self._kept = []
+        n_bytes = 0
+        # A piece more than the budget has room for would be let go at once.
+        while len(self._kept) < len(images):
+            piece = self._read()
+            n_bytes += piece[0].nbytes
+            if self._kept and n_bytes > budget:
+                break
+            self._kept.append(piece)
+        self._oldest = 0
+        self._has_all = len(self._kept) == len(images)
+        # Pieces of large images change as well, or most of each would never be seen.
+        self._is_whole = self._has_all and all(whole for _, _, whole in self._kept)
+
+    def advance(self):
+        """Replace the piece that has been kept longest, unless all there is is kept."""
+        if not self._is_whole:
+            self._kept[self._oldest] = self._read()
+            self._oldest = (self._oldest + 1) % len(self._kept)
+
+    def draw(self):
+        """One normalised crop, flipped or not."""
+        draw = self._generator.integers
+        image, (centre, scale), _ = self._kept[draw(len(self._kept))]
+        top, left = self._corner(image, CROP_SIDE)
+        crop = image[:, top : top + CROP_SIDE, left : left + CROP_SIDE]
+        crop = crop[:, :: 1 - 2 * draw(2), :: 1 - 2 * draw(2)]
+        return ((crop - centre) / scale).astype(np.float32)
+
+    def _corner(self, image, side):
+        corner = []
+        for length in image.shape[1:]:
+            place = self._generator.integers(-_BEYOND, length - side + _BEYOND + 1)
+            corner.append(int(np.clip(place, 0, length - side)))
+        return corner
+
+    def _read(self):
+        """The next image, or a piece of it, its scale, and whether it is whole."""
+        place = next(self._order, None)
+        if place is None:
+            self._order = iter(self._generator.permutation(len(self._images)))
+            place = next(self._order)
+        image = np.asarray(self._images[int(place)])
+        scale = self._normaliser.scale_of(image)
+        padded, _, _ = pad_by_reflection(image, RIM, (CROP_SIDE, CROP_SIDE))
+        # One pixel more would do for the budget; twice the side is worth a piece.
+        if max(padded.shape[1:]) <= 2 * _PIECE_SIDE:
+            return padded, scale, True
+        window = []
+        for length in padded.shape[1:]:
+            side = min(length, _PIECE_SIDE)
+            place = self._generator.integers(-side // 4, length - side + side // 4 + 1)
+            start = int(np.clip(place, 0, length - side))
+            window.append(slice(start, start + side))
+        # A copy, as a view would keep all of the image.
+        return padded[:, window[0], window[1]].copy(), scale, False
+
+
+class HarmlessChanges:
+    """What may differ between normal images: light, noise, focus.
+
+    Crops with defects and without are both changed so; none of it is a defect.
+
+    Parameters
+    ----------
+    seed : int
+        Of the noise.
+    hard : bool
+        Whether images are black and white, where only the light varies.
+    """
+
+    def __init__(self, seed, *, hard):
+        self._noise = NoisePool(seed, smoothing=(0.0, 0.0, 0.5, 0.8))
+        self._hard = hard
+
+    def __call__(self, crop, generator):
+        """Return a crop, changed; it may be written to."""
+        crop *= np.float32(generator.uniform(0.85, 1.15))
+        crop += np.float32(generator.normal(0, 0.1))
+        if self._hard:
+            return crop
+        if generator.random() < 0.25:
+            sigma = generator.uniform(0.3, 0.9)
+            crop = ndimage.gaussian_filter(crop, (0, sigma, sigma), truncate=3.0)
+        if generator.random() < 0.6:
+            strength = np.float32(log_uniform(generator, 0.01, 0.15))
+            for channel in crop:
+                channel += strength * self._noise.window(crop.shape[1:], generator)
+        slope = generator.normal(0, 0.15, size=2) / 2
+        rows, columns = (np.linspace(-1, 1, length) for length in crop.shape[1:])
+        crop += (slope[0] * rows[:, None] + slope[1] * columns).astype(np.float32)
+        return crop

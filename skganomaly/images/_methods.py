@@ -1,0 +1,92 @@
+"""Method "defects": a discriminator that is trained to find drawn defects."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from .._compat import Interval, StrOptions
+from ._drawing import DrawnDefects
+from ._segmenter import train_segmenter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Literal
+
+    import torch
+    from numpy.typing import NDArray
+
+    from ._segmenter import Segmenter
+
+__all__ = ["DrawnDefectsMethod"]
+
+
+class DrawnDefectsMethod(BaseEstimator):
+    """A small network learns which pixels of normal images were changed.
+
+    Defects are drawn into crops of normal images, and a fully convolutional network is
+    trained to say which pixels changed; then it says so of new images. No anomaly and
+    no pretrained weights are needed. Of the theme of this package, generator against
+    discriminator, only the discriminator learns: generators that learn were tried and
+    did not earn their cost.
+
+    Parameters
+    ----------
+    draw : callable or "auto", default="auto"
+        What draws defects; see :class:`DrawnDefects`, whose defaults are "auto".
+    n_steps : int, default=1200
+        Steps of the training.
+    batch_size : int, default=16
+        Crops of a step.
+    learning_rate : float, default=3e-3
+        Largest step size of AdamW.
+    """
+
+    _parameter_constraints = {
+        "draw": [callable, StrOptions({"auto"})],
+        "n_steps": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 2, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+    }
+
+    # Scores of images that it was trained on are not those of new ones.
+    leaves_out = False
+
+    def __init__(
+        self,
+        *,
+        draw: Callable[..., Any] | Literal["auto"] = "auto",
+        n_steps: int = 1200,
+        batch_size: int = 16,
+        learning_rate: float = 3e-3,
+    ) -> None:
+        self.draw = draw
+        self.n_steps = n_steps
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+
+    def fit_maps(
+        self,
+        images: Sequence[NDArray[Any]],
+        groups: NDArray[np.intp],
+        *,
+        seed: int,
+        device: torch.device,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Segmenter:
+        """Train on normal images; return what maps others."""
+        self._validate_params()
+        draw = DrawnDefects() if isinstance(self.draw, str) else self.draw
+        return train_segmenter(
+            images,
+            draw,
+            generator=np.random.default_rng(seed),
+            n_steps=self.n_steps,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            device=device,
+            progress=progress,
+        )

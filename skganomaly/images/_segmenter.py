@@ -1,0 +1,396 @@
+"""A small network that says which pixels of an image are part of a defect."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .._models._networks import initialize_layers
+from .._process import own_settings
+from ._crops import CROP_SIDE, RIM, CropSource, HarmlessChanges
+from ._normalising import Normaliser, pad_by_reflection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+__all__ = ["Segmenter", "train_segmenter"]
+
+_WIDTHS = 24, 32, 40, 64
+
+# The network halves an image so often that its sides have to be multiples of this.
+_STRIDE = 2 ** len(_WIDTHS)
+
+# A pixel's logit depends on no pixel farther away than this, a multiple of the stride.
+_REACH = 96
+
+# The largest part of an image whose logits are found at once, without the margin.
+_TILE_SIDE = 36 * _STRIDE
+
+# The score of an image is the mean of so many pixels.
+_N_LARGEST = 100
+
+# Weight of the pixels of defects in the cross-entropy, which are few.
+_POSITIVE_WEIGHT = 3.0
+
+# The loss of peaks: of so many pixels outside of defects, farther from them than this,
+# and of so many inside.
+_N_OUTSIDE = 20
+_N_INSIDE = 5
+_APART = 3
+
+_MATERIAL = 256
+_WARM_UP = 20
+_LAST_RATE = 0.02
+_AVERAGE = 0.98
+
+
+class _Block(nn.Sequential):
+    """Convolution, normalisation over the batch, and a nonlinearity."""
+
+    def __init__(self, n_in, n_out, stride=1):
+        super().__init__(
+            nn.Conv2d(n_in, n_out, 3, stride=stride, padding=1, bias=False),
+            nn.BatchNorm2d(n_out),
+            nn.LeakyReLU(0.1),
+        )
+
+
+class SegmentationNet(nn.Module):
+    """From images to a logit for each pixel: how likely it is part of a defect.
+
+    Pixels are first gathered by fours into channels, which makes the first and largest
+    level a quarter as large; what each level of the encoder found is added to what
+    comes back from the next.
+
+    Parameters
+    ----------
+    n_channels : int
+        Of the images, whose sides have to be multiples of 16.
+    """
+
+    def __init__(self, n_channels):
+        super().__init__()
+        n_in = (4 * n_channels, *_WIDTHS)
+        self.encoder = nn.ModuleList(
+            nn.Sequential(
+                _Block(n_in[level], width, stride=2 if level else 1),
+                _Block(width, width),
+            )
+            for level, width in enumerate(_WIDTHS)
+        )
+        finer = list(zip(_WIDTHS[:-1], _WIDTHS[1:], strict=True))[::-1]
+        self.narrow = nn.ModuleList(
+            nn.Conv2d(coarse, fine, 1) for fine, coarse in finer
+        )
+        self.decoder = nn.ModuleList(_Block(fine, fine) for fine, _ in finer)
+        self.head = nn.Conv2d(_WIDTHS[0], 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, shape (n_images, height, width)."""
+        x = F.pixel_unshuffle(x, 2)
+        levels = []
+        for level in self.encoder:
+            x = level(x)
+            levels.append(x)
+        levels.pop()
+        for narrow, level in zip(self.narrow, self.decoder, strict=True):
+            x = F.interpolate(
+                narrow(x), scale_factor=2, mode="bilinear", align_corners=False
+            )
+            x = level(x + levels.pop())
+        return F.pixel_shuffle(self.head(x), 2)[:, 0]
+
+
+class Segmenter(nn.Module):
+    """Says of each pixel of an image how likely it is part of a defect.
+
+    Its ``state_dict`` is all that was learned.
+
+    Parameters
+    ----------
+    n_channels : int
+        Of all images.
+    """
+
+    def __init__(self, n_channels: int) -> None:
+        super().__init__()
+        self.n_channels = n_channels
+        self.normaliser = Normaliser(n_channels)
+        # Without storage, so that no weight is drawn from torch's global generator.
+        with torch.device("meta"):
+            network = SegmentationNet(n_channels)
+        network.to_empty(device="cpu")
+        self.network = network.to(memory_format=torch.channels_last)
+
+    @own_settings()
+    def map(self, image: NDArray, own: int = -1) -> NDArray[np.float32]:
+        """How likely each pixel is part of a defect, as a logit.
+
+        A large image is looked at in tiles, which changes nothing: they overlap by as
+        far as the network sees.
+
+        Parameters
+        ----------
+        image : ndarray of shape (n_channels, height, width)
+            In the units of the images that it was trained on.
+
+        Returns
+        -------
+        ndarray of shape (height, width)
+        """
+        if image.ndim != 3 or len(image) != self.n_channels:
+            raise ValueError(
+                f"The segmenter was trained on images of {self.n_channels} channels, "
+                f"(n_channels, height, width); got an array of shape {image.shape}."
+            )
+        height, width = image.shape[1:]
+        padded, top, left = pad_by_reflection(image, RIM, (CROP_SIDE, CROP_SIDE))
+        logits = self._logits(padded, *self.normaliser.scale_of(image))
+        # A single pixel may be noise.
+        smooth = ndimage.gaussian_filter(logits, 1.0)
+        return smooth[top : top + height, left : left + width].copy()
+
+    @staticmethod
+    def score(anomaly_map: NDArray[np.float32]) -> float:
+        """The score of an image, from its map.
+
+        Parameters
+        ----------
+        anomaly_map : ndarray of shape (height, width)
+
+        Returns
+        -------
+        float
+            Mean of the 100 largest pixels, less the median of all: an image in which
+            everything looks a bit odd is not one with a defect.
+        """
+        pixels = np.asarray(anomaly_map, dtype=np.float64).ravel()
+        largest = np.partition(pixels, -min(_N_LARGEST, len(pixels)))
+        return float(largest[-_N_LARGEST:].mean() - np.median(pixels))
+
+    @torch.no_grad()
+    def _logits(self, image, centre, scale):
+        """Logits of a padded image, tile by tile."""
+        self.eval()
+        device = self.network.head.weight.device
+        logits = np.empty(image.shape[1:], dtype=np.float32)
+        for y in _tiles(image.shape[1]):
+            for x in _tiles(image.shape[2]):
+                tile = image[:, y.wide, x.wide]
+                tile = ((tile - centre) / scale).astype(np.float32)
+                tile = np.pad(tile, ((0, 0), (0, y.missing), (0, x.missing)), "reflect")
+                batch = torch.from_numpy(tile)[None].to(device)
+                found = self.network(batch.to(memory_format=torch.channels_last))[0]
+                logits[y.own, x.own] = found[y.inside, x.inside].cpu().numpy()
+        return logits
+
+
+class _Span:
+    """One side of a tile.
+
+    Attributes
+    ----------
+    own : slice
+        Of the image, what the tile is there for.
+    wide : slice
+        Of the image, that with the margin that the network sees.
+    inside : slice
+        Of the tile, where its own part is.
+    missing : int
+        Pixels to a multiple of the network's stride.
+    """
+
+    def __init__(self, start, stop, length):
+        self.own = slice(start, stop)
+        self.wide = slice(max(start - _REACH, 0), min(stop + _REACH, length))
+        self.inside = slice(start - self.wide.start, stop - self.wide.start)
+        self.missing = (self.wide.start - self.wide.stop) % _STRIDE
+
+
+def _tiles(length):
+    """Sides of tiles, each a multiple of the stride but for the last."""
+    n_tiles = math.ceil(length / _TILE_SIDE)
+    side = math.ceil(length / n_tiles / _STRIDE) * _STRIDE
+    return [
+        _Span(start, min(start + side, length), length)
+        for start in range(0, length, side)
+    ]
+
+
+@own_settings()
+def train_segmenter(
+    images: Sequence[NDArray],
+    draw: Any,
+    *,
+    generator: np.random.Generator,
+    n_steps: int = 1200,
+    batch_size: int = 16,
+    learning_rate: float = 3e-3,
+    clean_fraction: float = 0.3,
+    peak_weight: float = 0.4,
+    device: torch.device | str = "cpu",
+    progress: Callable[[Iterable[int]], Iterable[int]] | None = None,
+) -> Segmenter:
+    """Train a network to find the defects that are drawn into normal images.
+
+    Parameters
+    ----------
+    images : sequence of ndarray of shape (n_channels, height, width)
+        Normal images, of any sizes. They are read one at a time, and few are kept.
+    draw : callable
+        ``(crop, generator) -> crop, changed``, or an object whose ``prepare(crops,
+        generator, hard=hard)`` returns one; see :class:`DrawnDefects`.
+    generator : numpy.random.Generator
+        Source of all that is random.
+    n_steps : int, default=1200
+        Optimiser steps.
+    batch_size : int, default=16
+        Crops in a step.
+    learning_rate : float, default=3e-3
+        Largest step size of AdamW.
+    clean_fraction : float, default=0.3
+        Share of the crops that nothing is drawn into.
+    peak_weight : float, default=0.4
+        Weight of the loss of peaks beside the cross-entropy. The score of an image is
+        that of its few largest pixels; this is what makes these right.
+    device : torch.device or str, default="cpu"
+        Where the network is trained.
+    progress : callable or None, default=None
+        Is handed the iterable of steps and returns one, as tqdm is and does.
+
+    Returns
+    -------
+    Segmenter
+        On ``device``.
+    """
+    segmenter = Segmenter(len(images[0])).to(device)
+    weights = torch.Generator().manual_seed(int(generator.integers(2**63)))
+    network = segmenter.network.cpu()
+    initialize_layers(network, weights)
+    network.to(device)
+    normaliser = segmenter.normaliser.fit(images)
+    crops = CropSource(images, normaliser, generator)
+    if hasattr(draw, "prepare"):
+        material = _material(crops)
+        draw = draw.prepare(material, generator, hard=normaliser.hard)
+    vary = HarmlessChanges(int(generator.integers(2**63)), hard=normaliser.hard)
+
+    def example():
+        crop, changed = crops.draw(), np.zeros((CROP_SIDE, CROP_SIDE), dtype=bool)
+        if generator.random() >= clean_fraction:
+            crop, changed = _checked(draw(crop, generator), crop)
+        return vary(crop, generator), changed
+
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-4
+    )
+    average = [parameter.detach().clone() for parameter in network.parameters()]
+    steps = range(n_steps)
+    network.train()
+    for step in steps if progress is None else progress(steps):
+        drawn, changed = zip(*(example() for _ in range(batch_size)), strict=True)
+        crops.advance()
+        x = torch.from_numpy(np.stack(drawn)).to(device)
+        target = torch.from_numpy(np.stack(changed)).to(device)
+        logits = network(x.to(memory_format=torch.channels_last))
+        loss = segmentation_loss(logits, target, peak_weight)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * _rate(step, n_steps)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        decay = min(_AVERAGE, (step + 1) / (step + 10))
+        with torch.no_grad():
+            for mean, parameter in zip(average, network.parameters(), strict=True):
+                mean.lerp_(parameter, 1 - decay)
+    with torch.no_grad():
+        for mean, parameter in zip(average, network.parameters(), strict=True):
+            parameter.copy_(mean)
+    return segmenter.requires_grad_(False).eval()
+
+
+def segmentation_loss(logits, changed, peak_weight):
+    """Cross-entropy of the pixels, and the loss of peaks.
+
+    Parameters
+    ----------
+    logits : Tensor of shape (n_crops, height, width)
+    changed : Tensor of bool, of the same shape
+    peak_weight : float
+
+    Returns
+    -------
+    Tensor of no dimension
+    """
+    target = changed.to(logits.dtype)
+    weight = torch.full((), _POSITIVE_WEIGHT, device=logits.device)
+    pixels = F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight)
+    if not peak_weight:
+        return pixels
+    near = F.max_pool2d(target[:, None], 2 * _APART + 1, stride=1, padding=_APART)
+    outside = logits.masked_fill(near[:, 0] > 0, -torch.inf).flatten(1)
+    # A crop that is all defect has no outside.
+    outside = _mean_of_largest(outside, _N_OUTSIDE)
+    peaks = F.softplus(outside).mean()
+    damaged = changed.flatten(1).any(1)
+    if damaged.any():
+        inside = logits.masked_fill(~changed, -torch.inf).flatten(1)[damaged]
+        inside = _mean_of_largest(inside, _N_INSIDE)
+        peaks = peaks + F.softplus(-inside).mean()
+    return pixels + peak_weight * peaks
+
+
+def _mean_of_largest(logits, n_largest):
+    """Mean of the largest logits of each row, of as many as count; 0 of none."""
+    largest = logits.topk(n_largest, dim=1).values
+    left = largest > -torch.inf
+    n_left = left.sum(1).clamp_min(1)
+    return torch.where(left, largest, 0).sum(1) / n_left
+
+
+def _rate(step, n_steps):
+    """Share of the learning rate: it rises for a few steps, then falls as a cosine."""
+    cosine = 0.5 + 0.5 * math.cos(math.pi * step / n_steps)
+    return min((step + 1) / _WARM_UP, 1) * (_LAST_RATE + (1 - _LAST_RATE) * cosine)
+
+
+def _material(crops):
+    """Crops of many images, for fills."""
+    material = []
+    for place in range(_MATERIAL):
+        material.append(crops.draw())
+        if place % 8 == 7:
+            crops.advance()
+    return material
+
+
+def _checked(drawn, crop):
+    """What a callable of the user's has drawn, if it is of the right kind."""
+    try:
+        image, changed = drawn
+        image, changed = np.asarray(image), np.asarray(changed)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            "What draws defects has to return the crop and which pixels have changed, "
+            f"got {type(drawn).__name__}."
+        ) from error
+    if image.shape != crop.shape or changed.shape != crop.shape[1:]:
+        raise ValueError(
+            f"What draws defects was given a crop of shape {crop.shape} and returned "
+            f"arrays of shapes {image.shape} and {changed.shape}, for the crop and for "
+            "the pixels that have changed; these have to be "
+            f"{crop.shape} and {crop.shape[1:]}."
+        )
+    if not np.isfinite(image).all():
+        raise ValueError("What draws defects has returned a crop that is not finite.")
+    # A copy, as what comes next writes to it.
+    return np.array(image, dtype=np.float32), changed.astype(bool)

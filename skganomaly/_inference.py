@@ -257,7 +257,7 @@ class InferenceMixin:
         Returns
         -------
         ndarray of the shape of ``X``
-            Differences, in the scaled units of ``scaler_``, so that features can be
+            Differences, in the units of ``model_.scaling``, so that features can be
             compared with each other.
         """
         check_is_fitted(self)

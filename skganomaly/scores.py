@@ -182,7 +182,7 @@ class JointScore(BaseEstimator):
 class PartScore(BaseEstimator):
     """Mean square of one part.
 
-    The name of the part stands for it.
+    The name of the part stands for it, except of "code", which is a place and no size.
 
     Parameters
     ----------

@@ -1,4 +1,8 @@
-"""Searches: what AnoGAN's ``search`` may be, besides a word."""
+"""Searches: what AnoGAN's ``search`` may be, besides a word.
+
+A search says which codes of a row to start from, and how gradient descent goes on. For
+one of your own, derive from one of these and override ``starts``.
+"""
 
 from __future__ import annotations
 
@@ -59,9 +63,9 @@ class _Search(BaseEstimator):
 
 
 class EncoderSearch(_Search):
-    r"""Codes from an encoder that is trained after the GAN [1]_.
+    r"""Codes from an encoder that is trained after the GAN.
 
-    The word "encoder" stands for it. Steps of gradient descent may follow.
+    The word "encoder" stands for it [1]_. Steps of gradient descent may follow.
 
     Parameters
     ----------
@@ -156,9 +160,9 @@ class EncoderSearch(_Search):
 
 
 class GradientSearch(_Search):
-    """Gradient descent from random codes, the same for all rows [1]_.
+    """Gradient descent from random codes, the same for all rows.
 
-    The word "gradient" stands for it.
+    The word "gradient" stands for it [1]_.
 
     Parameters
     ----------

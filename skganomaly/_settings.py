@@ -71,7 +71,7 @@ class Settings:
     Parameters that are not listed here, as they belong to one detector, are in ``own``
     and can be read as attributes, too.
 
-    Attributes
+    Parameters
     ----------
     kind : {"rows", "maps"}
         Plain rows, or rows with axes of their own, such as images and windows.
@@ -79,16 +79,27 @@ class Settings:
         Shape of one row, channels first.
     architecture : object
         What builds the networks.
-    latent_dim, n_members, max_references, max_steps, batch_size : int
-    scaler : str or None
+    latent_dim : int
+        Width of the latent code.
+    scaler : {"minmax", "standard", "channel"} or None
+    n_members : int
+        Number of networks.
     input_noise : tuple of float
-        One for each member.
+        One standard deviation for each member.
     score_type : str or object
+    max_references : int
     contamination : float or None
         None is "auto", which believes the training rows to be normal.
-    false_alarm_rate, validation_fraction, learning_rate, beta_1 : float
-    learning_rate_schedule : str
-    own : dict
+    false_alarm_rate : float
+    validation_fraction : float
+        As it was asked for; ``n_held_out_`` says how many rows were held out.
+    max_steps : int
+        Optimiser steps of the (first) training.
+    batch_size : int
+    learning_rate : float
+    learning_rate_schedule : {"cosine", "constant"}
+    beta_1 : float
+    own : dict, default={}
         Further parameters, of the detector itself.
     """
 
@@ -119,9 +130,16 @@ class Settings:
         raise AttributeError(f"{type(self).__name__} has no {name!r}")
 
 
-# Parameters of a constructor that are no settings: the process, not the result.
-_NOT_SETTINGS = {"callbacks", "device", "net_params", "random_state", "verbose"}
-_NOT_SETTINGS |= {"threshold"}
+# Parameters of a constructor that change nothing of the model, or of which another
+# attribute says what became of them.
+_NOT_SETTINGS = {
+    "callbacks",
+    "device",
+    "net_params",
+    "random_state",
+    "threshold",
+    "verbose",
+}
 
 
 def resolve_settings(detector: Any, input_shape: tuple[int, ...]) -> Settings:

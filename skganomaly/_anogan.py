@@ -291,16 +291,8 @@ class AnoGANDetector(BaseDetector):
     _n_trainings = None
     _widest_code = {"rows": 256, "maps": 64}
     _defaults = {
-        "rows": {
-            **BaseDetector._defaults["rows"],
-            "max_steps": 600,
-            "learning_rate": 5e-4,
-        },
-        "maps": {
-            **BaseDetector._defaults["maps"],
-            "max_steps": 1000,
-            "learning_rate": 1e-3,
-        },
+        "rows": {"max_steps": 600, "learning_rate": 5e-4},
+        "maps": {"max_steps": 1000, "learning_rate": 1e-3},
     }
 
     _parameter_constraints = {
@@ -365,7 +357,8 @@ class AnoGANDetector(BaseDetector):
             authors' code of "f-anogan". None leaves them at "auto", which is far
             shorter. With few rows these are too few steps; the fit then warns.
         **overrides
-            Parameters that should differ from the published ones.
+            Parameters that should differ from the published ones, also of the objects
+            among them, as in ``search__n_steps=100``.
 
         Returns
         -------
@@ -425,7 +418,8 @@ class AnoGANDetector(BaseDetector):
                 search.encoder_steps = 50_000
         else:
             raise ValueError(f"paper must be 'f-anogan' or 'anogan', got {paper!r}.")
-        return cls(**published | overrides)
+        options = {name: overrides.pop(name) for name in [*overrides] if "__" in name}
+        return cls(**published | overrides).set_params(**options)
 
     # Settings.
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy as np
+    from typing_extensions import Self
 
     from ._cut import Threshold
     from .architectures import Architecture
@@ -147,6 +148,36 @@ class CommonParameters(BaseEstimator):
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, also of objects, as in ``score_type__exponent=1.0``.
+
+        Parameters
+        ----------
+        **params
+            By their names.
+
+        Returns
+        -------
+        self : object
+            The detector.
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter, or an option of a word is set, which has
+            none.
+        """
+        for path in params:
+            name, _, option = path.partition("__")
+            value = params.get(name, getattr(self, name, None))
+            if option and isinstance(value, str):
+                raise ValueError(
+                    f"{path} is an option of an object, and {name}={value!r} is a "
+                    f"word. Pass an object as {name} first, or in the same call; the "
+                    f"documentation of {type(self).__name__} says which there are."
+                )
+        return super().set_params(**params)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Put names in the place of ``**common`` in the constructor's signature."""

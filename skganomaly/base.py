@@ -213,7 +213,8 @@ class BaseDetector(
     # How many trainings a fit has; None if that is not known beforehand.
     _n_trainings: ClassVar[int | None] = 1
 
-    # What "auto" stands for, by whether rows are plain or have axes of their own.
+    # What "auto" stands for, by whether rows are plain or have axes of their own. In a
+    # subclass, where that differs.
     _defaults: ClassVar[dict[str, dict[str, Any]]] = DEFAULTS
     _most_steps: ClassVar[dict[str, int]] = {"rows": 600, "maps": 300}
     _widest_code: ClassVar[dict[str, int]] = {"rows": 256, "maps": 100}

@@ -10,6 +10,7 @@ that can be tuned.
 
 from __future__ import annotations
 
+import math
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -220,7 +221,7 @@ class WeightedScore(BaseEstimator):
     Parameters
     ----------
     weights : dict of str to float
-        Weight of each part.
+        Weight of each part, at least 0 and not 0 for all of them.
     order : {"l1", "l2"}, default="l1"
         Whether the size of a part is its mean absolute value or its mean square.
 
@@ -255,6 +256,14 @@ class WeightedScore(BaseEstimator):
         Scoring
         """
         _known(self.weights, method)
+        weights = self.weights.values()
+        if not all(isinstance(w, Real) and 0 <= w < math.inf for w in weights):
+            raise ValueError(f"weights={self.weights!r} must be numbers from 0 on.")
+        if not any(weights):
+            raise ValueError(
+                f"weights={self.weights!r} leave nothing to score. Give one of the "
+                "parts a weight above 0."
+            )
         return WeightedScoring(self.weights, self.order)
 
 

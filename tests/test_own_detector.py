@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.estimator_checks import check_estimator
 from torch import nn
 
-from skganomaly import AutoencoderDetector
+from skganomaly import AnoGANDetector, AutoencoderDetector
 from skganomaly.architectures import MLP
 from skganomaly.base import BaseDetector, Game, Method, Trained
 from skganomaly.checks import check_architecture, check_detector
@@ -110,6 +110,11 @@ class WrongTerms(Plain):
         return {"generator": {name: term.mean() for name, term in terms.items()}}
 
 
+class NoTerms(Plain):
+    def losses(self, x, noisy, phase, random):
+        return {}
+
+
 class OverTheBatch(Plain):
     def parts(self, x, names):
         parts = super().parts(x, names)
@@ -137,7 +142,8 @@ class WrongCodes(Plain):
 
 FAULTS = {
     FromGlobalGenerator: (AssertionError, "global generator of torch"),
-    WrongTerms: (AssertionError, "one value for each member"),
+    WrongTerms: (ValueError, "one value for each member"),
+    NoTerms: (ValueError, "no dict of terms for the generator"),
     OverTheBatch: (AssertionError, "Scores (in another order|alone)"),
     FlatParts: (ValueError, "FlatParts.parts returned '.*' of shape"),
     FewerParts: (ValueError, "FewerParts.parts returned no 'reconstruction'"),
@@ -213,6 +219,37 @@ def test_own_constructor_has_all_parameters():
         Further(latent_dims=3)
 
 
+def test_own_defaults_are_those_that_differ():
+    class Detector(AnoGANDetector):
+        _defaults = {"rows": {"n_members": 1, "learning_rate": 2e-3}}
+
+    rows = np.random.default_rng(0).normal(size=(60, 3))
+    settings = Detector(max_steps=3).fit(rows).settings_
+    inherited = AnoGANDetector(max_steps=3).fit(rows).settings_
+    assert (settings.n_members, settings.learning_rate) == (1, 2e-3)
+    for name in ("beta_1", "learning_rate_schedule", "scaler", "score_type"):
+        assert getattr(settings, name) == getattr(inherited, name)
+
+
+@pytest.mark.parametrize("name", ["kind", "own"])
+def test_own_parameters_have_names_of_their_own(name):
+    """Not those of other entries of settings, which would take their place."""
+
+    class Detector(PlainDetector):
+        def __init__(self, *, kind="a", **common):
+            super().__init__(**common)
+            self.kind = kind
+
+    class Other(PlainDetector):
+        def __init__(self, *, own=3, **common):
+            super().__init__(**common)
+            self.own = own
+
+    cls = Detector if name == "kind" else Other
+    with pytest.raises(ValueError, match=f"has a parameter '{name}'"):
+        cls().fit(np.zeros((5, 2)))
+
+
 class OnlyDecoder(Game):
     """The second training of a detector, of a part of its networks."""
 
@@ -251,6 +288,15 @@ def test_a_method_may_train_one_game_after_another():
     assert {"decoder"} <= set(detector.history_[-1])
     for pair, same in ((detector.encoders, True), (detector.decoders, False)):
         assert all(torch.equal(pair[0][k], pair[1][k]) for k in pair[0]) is same
+
+
+def test_more_trainings_than_were_announced():
+    class Detector(TwiceDetector):
+        _n_trainings = 1
+
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    with pytest.raises(ValueError, match="Detector trains more often than its _n_tr"):
+        Detector(max_steps=2).fit(X)
 
 
 class NoDecoder(BaseEstimator):

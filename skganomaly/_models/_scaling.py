@@ -65,6 +65,12 @@ class Scaling(nn.Module):
 
     def forward(self, rows):
         """Scale a tensor of rows, (n_rows, n_features) to (n_rows, *input_shape)."""
+        # One column would be taken for all of them.
+        if rows.shape[1:] != self.center.shape:
+            raise ValueError(
+                f"The rows have shape {tuple(rows.shape)}. Pass them flat, (n_rows, "
+                f"{len(self.center)}), also those of images and windows."
+            )
         rows = rows.to(self.center.device)
         # An exported graph has no branches that depend on a buffer.
         rounded = rows.clamp(-_MOST_SINGLE, _MOST_SINGLE).float().double()

@@ -98,6 +98,7 @@ class Run:
         losses = self.game.losses(
             rows, self._with_noise(rows), phase, self.sources.get("losses")
         )
+        _check_losses(self.game, losses, phase, len(rows))
         # The losses share a graph, which all but the last backward pass must leave.
         for player in reversed(phase.players):
             last = player == phase.players[0]
@@ -211,6 +212,25 @@ class Run:
 
     def _seeded(self):
         return [(k, v) for k, v in self.sources.items() if v is not None]
+
+
+def _check_losses(game, losses, phase, n_members):
+    """Refuse what a user's losses return in the place of a value for each member."""
+    for player in phase.players:
+        if not isinstance(losses.get(player), dict):
+            raise ValueError(
+                f"{type(game).__name__}.losses returned no dict of terms for the "
+                f"{player}, who moves."
+            )
+        for name, term in losses[player].items():
+            shape = tuple(getattr(term, "shape", ()))
+            if not isinstance(term, torch.Tensor) or shape != (n_members,):
+                raise ValueError(
+                    f"The loss {name!r} of {type(game).__name__} is a "
+                    f"{type(term).__name__} of shape {shape}. It has to be a tensor "
+                    f"with one value for each member, ({n_members},): the mean over "
+                    "all other axes, as the functions of skganomaly.losses return it."
+                )
 
 
 def _averaged(module):

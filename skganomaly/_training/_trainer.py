@@ -183,7 +183,10 @@ class Trainer:
     def build(self, method: type[Method]) -> Method:
         """A method with freshly drawn networks, on the device."""
         builder = Builder(self.settings, self.generator)
-        return method(builder, self.settings).to(self.device)
+        built = method(builder, self.settings).to(self.device)
+        # A score that there are no parts for is refused now, not after the training.
+        self.detector._new_model(self.settings, self.scaling, built)
+        return built
 
     def callbacks(self) -> list[Any]:
         """Copies of the user's callbacks, to listen to one training or more."""

@@ -569,4 +569,15 @@ class AnoGANDetector(BaseDetector):
 
 def _named(value, named, kind):
     """The object that a word stands for, with what suits the rows."""
-    return resolved(named[value]() if isinstance(value, str) else value, None, kind)
+    if isinstance(value, str):
+        value = named[value]()
+    common = next(iter(named.values())).__base__
+    public = (name for name in vars(common) if not name.startswith("_"))
+    needed = sorted({*common._get_param_names(), *public})
+    missing = [name for name in needed if not hasattr(value, name)]
+    if missing:
+        raise TypeError(
+            f"{value!r} has no {', '.join(missing)}. Derive a class of your own from "
+            f"one in {common.__module__}, which has all that is needed."
+        )
+    return resolved(value, None, kind)

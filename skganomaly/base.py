@@ -22,16 +22,16 @@ from ._parameters import CommonParameters
 from ._process import own_settings
 from ._settings import DEFAULTS, Settings, named_architecture, steps_of_few_passes
 from ._state import StateMixin
-from .scores import named_score, score_words
+from ._training._trainer import Trainer
+from .scores import check_scoring, named_score, score_words
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from typing_extensions import Self
 
-    from ._training._trainer import Trainer
     from .reports import TrainingReport
 
-__all__ = ["BaseDetector", "Game", "Method", "Phase", "Settings", "Trained"]
+__all__ = ["BaseDetector", "Game", "Method", "Phase", "Settings", "Trained", "Trainer"]
 
 
 class BaseDetector(
@@ -208,7 +208,7 @@ class BaseDetector(
         Column names, if `X` had any.
     """
 
-    _method: ClassVar[type[Method]]
+    _method: ClassVar[type[Method]] = Method
 
     # How many trainings a fit has; None if that is not known beforehand.
     _n_trainings: ClassVar[int | None] = 1
@@ -342,7 +342,7 @@ class BaseDetector(
         score = settings.score_type
         if isinstance(score, str):
             score = self._named_score(score, settings)
-        score = score.make(method, settings.kind)
+        score = check_scoring(score.make(method, settings.kind), method)
         return FittedModel(scaling, method, score, settings.n_members)
 
     def __sklearn_is_fitted__(self) -> bool:

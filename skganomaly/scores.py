@@ -275,6 +275,19 @@ def named_score(word: str) -> Any:
     return _WORDS[word]() if word in _WORDS else PartScore(word)
 
 
+def check_scoring(scoring: Any, method: Method) -> Scoring:
+    """Refuse what a user's score makes, if it is no scoring of the method's parts."""
+    if not isinstance(scoring, Scoring):
+        raise TypeError(
+            f"make returned a {type(scoring).__name__}. A score has to make a Scoring: "
+            "derive from skganomaly.scores.Scoring."
+        )
+    parts = [part for part in scoring.part_names if part != "row"]
+    if parts or not scoring.part_names:
+        _known(parts, method)
+    return scoring
+
+
 def score_words(method: type[Method]) -> list[str]:
     """The words that stand for a score of a method."""
     # A code is a place, and its size says nothing.

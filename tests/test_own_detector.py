@@ -2,6 +2,7 @@
 
 import copy
 import importlib.util
+import math
 import re
 import sys
 import textwrap
@@ -19,6 +20,7 @@ from skganomaly.architectures import MLP
 from skganomaly.base import BaseDetector, Game, Method, Trained
 from skganomaly.checks import check_architecture, check_detector
 from skganomaly.losses import squared_error
+from skganomaly.scores import Scoring
 
 PAGE = Path(__file__).parents[1] / "docs" / "own_detector.rst"
 TINY = MLP(hidden_layer_sizes=(8,), discriminator_layer_sizes=(8,))
@@ -331,3 +333,129 @@ def test_check_passes_our_architectures():
     check_architecture(NoDiscriminator(), input_shape=(5,))
     with pytest.raises(TypeError, match="no method discriminator"):
         check_architecture(NoDiscriminator(), input_shape=(5,), discriminator=True)
+
+
+class UNet(nn.Module):
+    """A generator with a skip connection, which no architecture describes."""
+
+    def __init__(self, n_features):
+        super().__init__()
+        self.inner = nn.Linear(n_features, n_features)
+
+    def forward(self, x):
+        return x + self.inner(x)
+
+
+class SkipMethod(Method):
+    """Networks of other kinds and sizes, and what is learned before the training."""
+
+    part_names = ("reconstruction", "place")
+
+    def __init__(self, build, settings):
+        super().__init__(build, settings)
+        self.generator = build.members(lambda: UNet(math.prod(settings.input_shape)))
+        self.side = build("encoder", latent_dim=2, architecture=TINY)
+        self.register_buffer("centre", torch.zeros(settings.input_shape))
+
+    def reconstruct(self, x):
+        return self.generator(x.flatten(2)).view(x.shape)
+
+    def losses(self, x, noisy, phase, random):
+        return {"generator": {"made": squared_error(self.reconstruct(noisy), x)}}
+
+    def parts(self, x, names):
+        return {
+            "reconstruction": (x - self.reconstruct(x)).flatten(2),
+            "place": self.side(x) + (x - self.centre).flatten(2).mean(2, keepdim=True),
+        }
+
+
+class SkipDetector(BaseDetector):
+    _method = SkipMethod
+
+    def _train(self, trainer):
+        method = trainer.build(self._method)
+        method.centre.copy_(torch.cat(list(trainer.rows())).mean(0))
+        return Trained(method, trainer.run(method))
+
+
+def test_networks_of_any_kind_and_what_is_learned_beforehand():
+    check_detector(SkipDetector())
+    X = np.random.default_rng(0).normal(size=(60, 3)) + 5
+    detector = SkipDetector(random_state=0).fit(X)
+    scaled = detector.model_.scaling.transform(X)
+    assert np.allclose(detector.model_.method.centre, scaled.mean(0), atol=1e-6)
+
+
+class NoPlayers(Plain):
+    def players(self):
+        return {}
+
+
+class NoLosses(Method):
+    part_names = ("code",)
+
+    def __init__(self, build, settings):
+        super().__init__(build, settings)
+        self.generator = build("encoder")
+
+
+class OneName(Plain):
+    def __init__(self, build, settings):
+        super().__init__(build, settings)
+        self.discriminator = build("discriminator")
+
+    def losses(self, x, noisy, phase, random):
+        terms = super().losses(x, noisy, phase, random)["generator"]
+        verdict = {"reconstruction": self.discriminator(x)[0].mean(1)}
+        return {"generator": terms, "discriminator": verdict}
+
+
+class NoDicts(Plain):
+    def losses(self, x, noisy, phase, random):
+        return super().losses(x, noisy, phase, random)["generator"]["reconstruction"]
+
+
+class NotAScore(BaseEstimator):
+    def __init__(self, made=None):
+        self.made = made
+
+    def make(self, method, kind):
+        return self.made
+
+
+class PerMember(Scoring):
+    def fit(self, parts, groups=None):
+        return self
+
+    def forward(self, parts, own=None):
+        return parts["code"].square().mean(2)
+
+
+@pytest.mark.parametrize(
+    "method, params, error, words",
+    [
+        (NoPlayers, {}, ValueError, "NoPlayers has no players"),
+        (NoLosses, {}, NotImplementedError, "NoLosses has no losses"),
+        (OneName, {}, ValueError, r"\['reconstruction'\] for two players"),
+        (NoDicts, {}, ValueError, "NoDicts.losses returned a Tensor"),
+        (Plain, {"score_type": NotAScore(len)}, TypeError, "make returned a builtin"),
+        (
+            Plain,
+            {"score_type": NotAScore(PerMember(["code", "nope"]))},
+            ValueError,
+            r"parts \['code', 'nope'\] was asked for",
+        ),
+        (
+            Plain,
+            {"score_type": NotAScore(PerMember(["code"]))},
+            ValueError,
+            "PerMember returned a Tensor of shape",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_in_words(method, params, error, words):
+    detector = type("Detector", (BaseDetector,), {"_method": method})
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    with pytest.raises(error, match=words):
+        detector(architecture=TINY, max_steps=2, **params).fit(X)

@@ -159,7 +159,14 @@ class FittedModel(nn.Module):
     ) -> Tensor:
         """Scores of scaled rows, by the model's score or by another one."""
         score = self.score if score is None else score
-        return score(self.parts(x, score.part_names), own)
+        scores = score(self.parts(x, score.part_names), own)
+        shape = tuple(getattr(scores, "shape", ()))
+        if not isinstance(scores, torch.Tensor) or shape != tuple(x.shape[1:2]):
+            raise ValueError(
+                f"{type(score).__name__} returned a {type(scores).__name__} of shape "
+                f"{shape}. It has to be a tensor of one score a row, ({x.shape[1]},)."
+            )
+        return scores
 
     def encode(self, x: Tensor) -> Tensor:
         """Codes of scaled rows, (n_members, n_rows, latent_dim)."""

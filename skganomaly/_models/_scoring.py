@@ -120,7 +120,7 @@ class Scoring(Fitted):
         self : object
             The fitted score.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no fit().")
 
     def reference_scores(
         self, parts: Mapping[str, Tensor], groups: Tensor, values: Tensor

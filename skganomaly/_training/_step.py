@@ -216,6 +216,11 @@ class Run:
 
 def _check_losses(game, losses, phase, n_members):
     """Refuse what a user's losses return in the place of a value for each member."""
+    if not isinstance(losses, dict):
+        raise ValueError(
+            f"{type(game).__name__}.losses returned a {type(losses).__name__}. It has "
+            "to be a dict with a dict of named terms for each player that moves."
+        )
     for player in phase.players:
         if not isinstance(losses.get(player), dict):
             raise ValueError(
@@ -231,6 +236,13 @@ def _check_losses(game, losses, phase, n_members):
                     f"with one value for each member, ({n_members},): the mean over "
                     "all other axes, as the functions of skganomaly.losses return it."
                 )
+    names = [name for player in phase.players for name in losses.get(player, ())]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise ValueError(
+            f"{type(game).__name__}.losses has {sorted(twice)} for two players. Terms "
+            "are recorded by their names, so each needs one of its own."
+        )
 
 
 def _averaged(module):

@@ -25,7 +25,6 @@ SHARED = Path(__file__).with_name("shared_docstrings.txt")
 
 # The detectors, and the shared entries that each replaces by one of its own.
 DETECTORS = {
-    "base.BaseDetector": (),
     "_ganomaly.GANomalyDetector": ("score_type",),
     "_anogan.AnoGANDetector": ("score_type", "max_steps", "learning_rate"),
     "_autoencoder.AutoencoderDetector": ("score_type",),

@@ -65,6 +65,50 @@ class _Adversary(BaseEstimator):
         self.n_critic = n_critic
         self.learning_rate = learning_rate
 
+    def generator_loss(self, fake_values: Tensor) -> Tensor:
+        """What the generator descends.
+
+        Parameters
+        ----------
+        fake_values : Tensor of shape (n_members, n_rows)
+            The critic's values of generated rows.
+
+        Returns
+        -------
+        Tensor of shape (n_members,)
+        """
+        raise NotImplementedError
+
+    def critic_loss(self, real_values: Tensor, fake_values: Tensor) -> Tensor:
+        """What the critic descends, but for the penalty.
+
+        Parameters
+        ----------
+        real_values, fake_values : Tensor of shape (n_members, n_rows)
+            The critic's values of real and of generated rows.
+
+        Returns
+        -------
+        Tensor of shape (n_members,)
+        """
+        raise NotImplementedError
+
+    def penalty_loss(self, critic: _Critic, rows: Tensor) -> Tensor:
+        """The penalty, before its weight.
+
+        Parameters
+        ----------
+        critic : callable
+            Maps rows to values of shape (n_members, n_rows).
+        rows : Tensor of shape (n_members, n_rows, ...)
+            Where the slope is taken.
+
+        Returns
+        -------
+        Tensor of shape (n_members,)
+        """
+        raise NotImplementedError
+
 
 class Wasserstein(_Adversary):
     """Wasserstein distance, with a penalty on the critic's slope.
@@ -122,47 +166,12 @@ class Wasserstein(_Adversary):
         )
 
     def generator_loss(self, fake_values: Tensor) -> Tensor:
-        """What the generator descends.
-
-        Parameters
-        ----------
-        fake_values : Tensor of shape (n_members, n_rows)
-            The critic's values of generated rows.
-
-        Returns
-        -------
-        Tensor of shape (n_members,)
-        """
         return -fake_values.mean(1)
 
     def critic_loss(self, real_values: Tensor, fake_values: Tensor) -> Tensor:
-        """What the critic descends, but for the penalty.
-
-        Parameters
-        ----------
-        real_values, fake_values : Tensor of shape (n_members, n_rows)
-            The critic's values of real and of generated rows.
-
-        Returns
-        -------
-        Tensor of shape (n_members,)
-        """
         return -wasserstein_estimate(real_values, fake_values)
 
     def penalty_loss(self, critic: _Critic, rows: Tensor) -> Tensor:
-        """The penalty, before its weight.
-
-        Parameters
-        ----------
-        critic : callable
-            Maps rows to values of shape (n_members, n_rows).
-        rows : Tensor of shape (n_members, n_rows, ...)
-            Where the slope is taken.
-
-        Returns
-        -------
-        Tensor of shape (n_members,)
-        """
         return gradient_norm_penalty(critic, rows, target=1.0)
 
 
@@ -213,45 +222,10 @@ class Logistic(_Adversary):
         )
 
     def generator_loss(self, fake_values: Tensor) -> Tensor:
-        """What the generator descends.
-
-        Parameters
-        ----------
-        fake_values : Tensor of shape (n_members, n_rows)
-            The critic's values of generated rows.
-
-        Returns
-        -------
-        Tensor of shape (n_members,)
-        """
         return generator_cross_entropy(fake_values)
 
     def critic_loss(self, real_values: Tensor, fake_values: Tensor) -> Tensor:
-        """What the critic descends, but for the penalty.
-
-        Parameters
-        ----------
-        real_values, fake_values : Tensor of shape (n_members, n_rows)
-            The critic's values of real and of generated rows.
-
-        Returns
-        -------
-        Tensor of shape (n_members,)
-        """
         return discriminator_cross_entropy(real_values, fake_values)
 
     def penalty_loss(self, critic: _Critic, rows: Tensor) -> Tensor:
-        """The penalty, before its weight.
-
-        Parameters
-        ----------
-        critic : callable
-            Maps rows to values of shape (n_members, n_rows).
-        rows : Tensor of shape (n_members, n_rows, ...)
-            Where the slope is taken.
-
-        Returns
-        -------
-        Tensor of shape (n_members,)
-        """
         return 0.5 * gradient_norm_penalty(critic, rows, target=0.0)

@@ -30,16 +30,11 @@ class LatentSearch:
 
     Parameters
     ----------
-    n_steps : int
-        Steps of Adam; 0 only chooses the best start.
-    learning_rate : float
-        Step size of Adam, in units of the codes.
-    residual_loss : {"l1", "l2"}
-        Absolute or squared differences, of rows and of features alike.
-    feature_weight : float in [0, 1]
-        Weight :math:`w` of the features.
-    prior_weight : float
-        Weight :math:`v` of the squared code, whose prior is standard normal.
+    options : object
+        Such as those of :mod:`skganomaly.searches`: ``n_steps`` of Adam, of which 0
+        only choose the best start; its ``learning_rate``, in units of the codes;
+        ``residual_loss``, "l1" or "l2", for rows and features alike; and the weights
+        :math:`w`, ``feature_weight``, and :math:`v`, ``prior_weight``.
 
     References
     ----------
@@ -47,14 +42,8 @@ class LatentSearch:
        adversarial networks to guide marker discovery", IPMI 2017, arXiv:1703.05921.
     """
 
-    def __init__(
-        self, *, n_steps, learning_rate, residual_loss, feature_weight, prior_weight
-    ):
-        self.n_steps = n_steps
-        self.learning_rate = learning_rate
-        self.residual_loss = residual_loss
-        self.feature_weight = feature_weight
-        self.prior_weight = prior_weight
+    def __init__(self, options):
+        self.options = options
 
     def objective(self, generator, features, x: Tensor, z: Tensor) -> Tensor:
         """What a search descends, shape (n_members, n_rows).
@@ -66,22 +55,22 @@ class LatentSearch:
         x : Tensor of shape (n_members, n_rows, ...)
         z : Tensor of shape (n_members, n_rows, latent_dim)
         """
-        target = features(x).detach() if self.feature_weight else None
+        target = features(x).detach() if self.options.feature_weight else None
         return self._objective(generator, features, x, target, z)
 
     def _objective(self, generator, features, x, target, z):
         generated = generator(z)
-        value = (1 - self.feature_weight) * self._difference(x, generated)
+        value = (1 - self.options.feature_weight) * self._difference(x, generated)
         if target is not None:
-            value = value + self.feature_weight * self._difference(
+            value = value + self.options.feature_weight * self._difference(
                 target, features(generated)
             )
-        if self.prior_weight:
-            value = value + self.prior_weight * z.square().mean(2)
+        if self.options.prior_weight:
+            value = value + self.options.prior_weight * z.square().mean(2)
         return value
 
     def _difference(self, a, b):
-        return mean_size(a - b, self.residual_loss)
+        return mean_size(a - b, self.options.residual_loss)
 
     def __call__(self, generator, features, x: Tensor, starts: Tensor) -> Tensor:
         """Search from every start of every row.
@@ -106,12 +95,12 @@ class LatentSearch:
             x = x.detach().clone().repeat_interleave(n_starts, dim=1)
             z = starts.detach().clone().flatten(1, 2).requires_grad_()
             with torch.no_grad():
-                target = features(x) if self.feature_weight else None
-            optimizer = torch.optim.Adam([z], self.learning_rate)
+                target = features(x) if self.options.feature_weight else None
+            optimizer = torch.optim.Adam([z], self.options.learning_rate)
             best = z.detach().clone()
             lowest = best.new_full(best.shape[:2], torch.inf)
-            for step in range(self.n_steps + 1):
-                last = step == self.n_steps
+            for step in range(self.options.n_steps + 1):
+                last = step == self.options.n_steps
                 with torch.set_grad_enabled(not last):
                     value = self._objective(generator, features, x, target, z)
                 better = value.detach() < lowest

@@ -264,14 +264,14 @@ class InferenceMixin:
         if error not in ("absolute", "squared"):
             raise ValueError(f"error must be 'absolute' or 'squared', got {error!r}.")
         sigma = self._smoothing_width(smoothing)
-        maps, model = [], self.model_
+        sizes, model = [], self.model_
         for rows, x in model.chunks(self._validate(X)):
-            own = model.own_groups(rows, x.shape[1])
+            own_groups = model.own_groups(rows, x.shape[1])
             with torch.inference_mode():
-                change = model.anomaly_map(x, own)[: len(rows)]
+                change = model.anomaly_map(x, own_groups)[: len(rows)]
             change = change.cpu().double().numpy()
-            maps.append(np.abs(change) if error == "absolute" else change**2)
-        difference = np.concatenate(maps)
+            sizes.append(np.abs(change) if error == "absolute" else change**2)
+        difference = np.concatenate(sizes)
         if sigma:
             # Each row and each channel has a map of its own.
             widths = (0, 0) + (sigma,) * (difference.ndim - 2)
@@ -328,8 +328,8 @@ class InferenceMixin:
         check_scalar(n_steps, "n_steps", Integral, min_val=1)
         contributions, model = [], self.model_
         for rows, x in model.chunks(self._validate(X)):
-            own = model.own_groups(rows, x.shape[1])
-            contribution = model.explain(x, own, n_steps)
+            own_groups = model.own_groups(rows, x.shape[1])
+            contribution = model.explain(x, own_groups, n_steps)
             contributions.append(contribution[: len(rows)].cpu().double().numpy())
         return np.concatenate(contributions).reshape(np.shape(X))
 

@@ -99,7 +99,7 @@ class AnoGAN(Method):
     # Scoring.
 
     @property
-    def searches(self):
+    def searches_codes(self):
         """Whether codes are more than what the encoder says."""
         return not self.search.needs_encoder or self.search.n_steps > 0
 
@@ -112,7 +112,7 @@ class AnoGAN(Method):
     def encode(self, x):
         """Return the codes of the nearest rows that there are of codes."""
         starts = self.search.starts(self, x)
-        if not self.searches:
+        if not self.searches_codes:
             return starts[:, :, 0]
         search = LatentSearch(self.search)
         return search(self.generator, self.features, x, starts)

@@ -158,6 +158,7 @@ def fit_score(
             padded = model.parts(x, {*names, *score.part_names, "row"})
         chunk = {name: p[:, : len(scaled)].cpu() for name, p in padded.items()}
         lengths.append(len(scaled))
+        # With their padding, as they are scored again in the same chunks.
         chunks.append({name: padded[name].cpu() for name in score.part_names})
         magnitudes.append({name: part_magnitudes(chunk[name]) for name in names})
         health.update(chunk["row"][0], chunk.get("reconstruction"), chunk.get("code"))
@@ -184,6 +185,7 @@ def fit_score(
         as_new = _score_chunks(model, chunks, own_groups), np.arange(len(chosen))
     scores, places = map(np.asarray, as_new)
     units = labels[places]
+    # Copies are no references, and their original counts for them.
     n_rows = np.bincount(seen.originals, minlength=len(seen))[chosen][places]
     if len(division.X_held_out):
         trained = scores

@@ -45,7 +45,7 @@ class LatentSearch:
     def __init__(self, options):
         self.options = options
 
-    def objective(self, generator, features, x: Tensor, z: Tensor) -> Tensor:
+    def objective(self, generator, features, x, z, target=None) -> Tensor:
         """What a search descends, shape (n_members, n_rows).
 
         Parameters
@@ -54,19 +54,17 @@ class LatentSearch:
             The networks: codes to rows, rows to features.
         x : Tensor of shape (n_members, n_rows, ...)
         z : Tensor of shape (n_members, n_rows, latent_dim)
+        target : Tensor of shape (n_members, n_rows, ...) or None, default=None
+            The features of ``x``, where they are known.
         """
-        target = features(x).detach() if self.options.feature_weight else None
-        return self._objective(generator, features, x, target, z)
-
-    def _objective(self, generator, features, x, target, z):
+        weight, prior = self.options.feature_weight, self.options.prior_weight
         generated = generator(z)
-        value = (1 - self.options.feature_weight) * self._difference(x, generated)
-        if target is not None:
-            value = value + self.options.feature_weight * self._difference(
-                target, features(generated)
-            )
-        if self.options.prior_weight:
-            value = value + self.options.prior_weight * z.square().mean(2)
+        value = (1 - weight) * self._difference(x, generated)
+        if weight:
+            target = features(x).detach() if target is None else target
+            value = value + weight * self._difference(target, features(generated))
+        if prior:
+            value = value + prior * z.square().mean(2)
         return value
 
     def _difference(self, a, b):
@@ -99,10 +97,11 @@ class LatentSearch:
             optimizer = torch.optim.Adam([z], self.options.learning_rate)
             best = z.detach().clone()
             lowest = best.new_full(best.shape[:2], torch.inf)
+            # Once more than there are steps, as the end of the last one may be best.
             for step in range(self.options.n_steps + 1):
                 last = step == self.options.n_steps
                 with torch.set_grad_enabled(not last):
-                    value = self._objective(generator, features, x, target, z)
+                    value = self.objective(generator, features, x, z, target)
                 better = value.detach() < lowest
                 lowest = torch.where(better, value.detach(), lowest)
                 best = torch.where(better[:, :, None], z.detach(), best)

@@ -32,7 +32,7 @@ __all__ = ["Logistic", "Wasserstein"]
 
 
 class _Adversary(BaseEstimator):
-    """What all adversaries have."""
+    """What all adversaries have; without a penalty, unless one says otherwise."""
 
     _parameter_constraints = {
         "penalty": [Interval(Real, 0, None, closed="left")],
@@ -55,10 +55,10 @@ class _Adversary(BaseEstimator):
     def __init__(
         self,
         *,
-        penalty: float,
-        penalty_interval: int | _Auto,
-        n_critic: int,
-        learning_rate: float | _Auto,
+        penalty: float = 0.0,
+        penalty_interval: int | _Auto = "auto",
+        n_critic: int = 1,
+        learning_rate: float | _Auto = "auto",
     ) -> None:
         self.penalty = penalty
         self.penalty_interval = penalty_interval
@@ -205,21 +205,6 @@ class Logistic(_Adversary):
     >>> AnoGANDetector(adversary=Logistic(penalty=1.0)).adversary
     Logistic(penalty=1.0)
     """
-
-    def __init__(
-        self,
-        *,
-        penalty: float = 0.0,
-        penalty_interval: int | _Auto = "auto",
-        n_critic: int = 1,
-        learning_rate: float | _Auto = "auto",
-    ) -> None:
-        super().__init__(
-            penalty=penalty,
-            penalty_interval=penalty_interval,
-            n_critic=n_critic,
-            learning_rate=learning_rate,
-        )
 
     def generator_loss(self, fake_values: Tensor) -> Tensor:
         return generator_cross_entropy(fake_values)

@@ -210,6 +210,7 @@ class FittedModel(nn.Module):
             return self.score.nearest_rows(parts, own_groups).view(x.shape[1:])
         return self.reconstruct(x).mean(0)
 
+    @torch.inference_mode()
     def anomaly_map(self, x: Tensor, own_groups: Tensor | None) -> Tensor:
         """How scaled rows differ from their counterparts, (n_rows, *input_shape)."""
         return x[0] - self.normal_counterpart(x, own_groups)

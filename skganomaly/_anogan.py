@@ -425,7 +425,7 @@ class AnoGANDetector(BaseDetector):
 
     def _complete_settings(self, values):
         kind, max_steps = values["kind"], values["max_steps"]
-        adversary = _named(values["adversary"], _ADVERSARIES, kind)
+        adversary = _object(values["adversary"], _ADVERSARIES, kind)
         if is_auto(adversary.learning_rate):
             rate = _CRITIC_RATE[kind] * values["learning_rate"]
             adversary = clone(adversary).set_params(learning_rate=rate)
@@ -436,7 +436,7 @@ class AnoGANDetector(BaseDetector):
                 "the first of them, so it would never be trained. Raise max_steps to "
                 "many times n_critic, or lower n_critic."
             )
-        search = _named(values["search"], _SEARCHES, kind)
+        search = _object(values["search"], _SEARCHES, kind)
         n_codes = search.n_codes
         if n_codes and search.n_starts > n_codes:
             raise ValueError(
@@ -567,11 +567,11 @@ class AnoGANDetector(BaseDetector):
         return compare_samples(samples, data)
 
 
-def _named(value, named, kind):
+def _object(value, words, kind):
     """The object that a word stands for, with what suits the rows."""
     if isinstance(value, str):
-        value = named[value]()
-    common = next(iter(named.values())).__base__
+        value = words[value]()
+    common = next(iter(words.values())).__base__
     public = (name for name in vars(common) if not name.startswith("_"))
     needed = sorted({*common._get_param_names(), *public})
     missing = [name for name in needed if not hasattr(value, name)]

@@ -182,13 +182,14 @@ class CommonParameters(BaseEstimator):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Put names in the place of ``**common`` in the constructor's signature."""
         super().__init_subclass__(**kwargs)
-        own = vars(cls).get("__init__")
-        if own is None:
+        constructor = vars(cls).get("__init__")
+        if constructor is None:
             return
-        written = list(inspect.signature(own).parameters.values())
+        written = list(inspect.signature(constructor).parameters.values())
         if any(p.kind is p.VAR_KEYWORD for p in written):
             named = [p for p in written if p.kind is not p.VAR_KEYWORD]
             inherited = inspect.signature(super(cls, cls).__init__).parameters.values()
             names = {p.name for p in named}
             named += [p for p in inherited if p.name not in names]
-            own.__signature__ = inspect.signature(own).replace(parameters=named)
+            signature = inspect.signature(constructor)
+            constructor.__signature__ = signature.replace(parameters=named)

@@ -32,7 +32,27 @@ __all__ = ["JointScore", "LocalScore", "PartScore", "Scoring", "WeightedScore"]
 _AUTO = StrOptions({"auto"})
 
 
-class LocalScore(BaseEstimator):
+class _Score(BaseEstimator):
+    """What all scores have."""
+
+    def make(self, method: Method, kind: str) -> Scoring:
+        """Return the score, not yet fitted.
+
+        Parameters
+        ----------
+        method : Method
+            Whose parts are compared.
+        kind : {"rows", "maps"}
+            Plain rows, or rows with axes of their own.
+
+        Returns
+        -------
+        Scoring
+        """
+        raise NotImplementedError
+
+
+class LocalScore(_Score):
     """Distance to the nearest reference rows, given what is usual there.
 
     The word "local" stands for it; the :ref:`user guide <which-detector>` has the
@@ -110,35 +130,17 @@ class LocalScore(BaseEstimator):
         self.exponent = exponent
 
     def make(self, method: Method, kind: str) -> Scoring:
-        """Return the score, not yet fitted.
-
-        Parameters
-        ----------
-        method : Method
-            Whose parts are compared.
-        kind : {"rows", "maps"}
-            Plain rows, or rows with axes of their own.
-
-        Returns
-        -------
-        Scoring
-        """
-        options = {**self.get_params(), **self._chosen(kind)}
+        options = self.get_params()
+        for name, chosen in self._defaults[kind].items():
+            if isinstance(options[name], str):
+                options[name] = chosen
         parts = options.pop("parts")
         if isinstance(parts, str):
             parts = method.local_parts.get(kind, method.part_names)
         return LocalScoring(_known(parts, method), **options)
 
-    def _chosen(self, kind: str) -> dict[str, Any]:
-        defaults = self._defaults[kind]
-        return {
-            name: default
-            for name, default in defaults.items()
-            if isinstance(getattr(self, name), str)
-        }
 
-
-class JointScore(BaseEstimator):
+class JointScore(_Score):
     """Squared Mahalanobis distance of several parts together.
 
     The word "joint" stands for it.
@@ -163,24 +165,11 @@ class JointScore(BaseEstimator):
         self.parts = parts
 
     def make(self, method: Method, kind: str) -> Scoring:
-        """Return the score, not yet fitted.
-
-        Parameters
-        ----------
-        method : Method
-            Whose parts are compared.
-        kind : {"rows", "maps"}
-            Plain rows, or rows with axes of their own.
-
-        Returns
-        -------
-        Scoring
-        """
         parts = method.part_names if isinstance(self.parts, str) else self.parts
         return JointScoring(_known(parts, method))
 
 
-class PartScore(BaseEstimator):
+class PartScore(_Score):
     """Mean square of one part.
 
     The name of the part stands for it, except of "code", which is a place and no size.
@@ -197,23 +186,10 @@ class PartScore(BaseEstimator):
         self.part = part
 
     def make(self, method: Method, kind: str) -> Scoring:
-        """Return the score, not yet fitted.
-
-        Parameters
-        ----------
-        method : Method
-            Whose parts are compared.
-        kind : {"rows", "maps"}
-            Plain rows, or rows with axes of their own.
-
-        Returns
-        -------
-        Scoring
-        """
         return PartScoring(*_known([self.part], method))
 
 
-class WeightedScore(BaseEstimator):
+class WeightedScore(_Score):
     """Weighted sum of the sizes of some parts.
 
     AnoGAN's "published" is one, with weights from its search.
@@ -242,19 +218,6 @@ class WeightedScore(BaseEstimator):
         self.order = order
 
     def make(self, method: Method, kind: str) -> Scoring:
-        """Return the score, not yet fitted.
-
-        Parameters
-        ----------
-        method : Method
-            Whose parts are compared.
-        kind : {"rows", "maps"}
-            Plain rows, or rows with axes of their own.
-
-        Returns
-        -------
-        Scoring
-        """
         _known(self.weights, method)
         weights = self.weights.values()
         if not all(isinstance(w, Real) and 0 <= w < math.inf for w in weights):

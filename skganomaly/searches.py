@@ -61,6 +61,22 @@ class _Search(BaseEstimator):
         self.feature_weight = feature_weight
         self.prior_weight = prior_weight
 
+    def starts(self, method: AnoGAN, x: Tensor) -> Tensor:
+        """Codes to start from.
+
+        Parameters
+        ----------
+        method : Method
+            AnoGAN's networks.
+        x : Tensor of shape ``(n_members, n_rows, *input_shape)``
+            Scaled rows.
+
+        Returns
+        -------
+        Tensor of shape (n_members, n_rows, n_starts, latent_dim)
+        """
+        raise NotImplementedError
+
 
 class EncoderSearch(_Search):
     r"""Codes from an encoder that is trained after the GAN.
@@ -143,19 +159,6 @@ class EncoderSearch(_Search):
         self.encoder_feature_weight = encoder_feature_weight
 
     def starts(self, method: AnoGAN, x: Tensor) -> Tensor:
-        """Codes to start from.
-
-        Parameters
-        ----------
-        method : Method
-            AnoGAN's networks.
-        x : Tensor of shape ``(n_members, n_rows, *input_shape)``
-            Scaled rows.
-
-        Returns
-        -------
-        Tensor of shape (n_members, n_rows, n_starts, latent_dim)
-        """
         return method.encoder(x)[:, :, None]
 
 
@@ -220,19 +223,6 @@ class GradientSearch(_Search):
         return self.n_starts
 
     def starts(self, method: AnoGAN, x: Tensor) -> Tensor:
-        """Codes to start from.
-
-        Parameters
-        ----------
-        method : Method
-            AnoGAN's networks.
-        x : Tensor of shape ``(n_members, n_rows, *input_shape)``
-            Scaled rows.
-
-        Returns
-        -------
-        Tensor of shape (n_members, n_rows, n_starts, latent_dim)
-        """
         return method.candidates.same_for_all(x.shape[1])
 
 
@@ -300,17 +290,4 @@ class NearestSearch(_Search):
         return self.n_candidates
 
     def starts(self, method: AnoGAN, x: Tensor) -> Tensor:
-        """Codes to start from.
-
-        Parameters
-        ----------
-        method : Method
-            AnoGAN's networks.
-        x : Tensor of shape ``(n_members, n_rows, *input_shape)``
-            Scaled rows.
-
-        Returns
-        -------
-        Tensor of shape (n_members, n_rows, n_starts, latent_dim)
-        """
         return method.candidates.nearest(method.generator, x, self.n_starts)

@@ -428,7 +428,7 @@ class PerMember(Scoring):
     def fit(self, parts, groups=None):
         return self
 
-    def forward(self, parts, own=None):
+    def forward(self, parts, own_groups=None):
         return parts["code"].square().mean(2)
 
 

@@ -133,7 +133,7 @@ class Method(Game, nn.Module):
         self.settings = settings
 
     @property
-    def searches(self) -> bool:
+    def searches_codes(self) -> bool:
         """Whether codes are searched for, which takes long and has no gradient."""
         return False
 

@@ -160,6 +160,7 @@ class Whitening(Fitted):
 
     def fit(self, rows):
         """Learn from rows of shape (n_members, n_rows, width)."""
+        # Of an earlier fit, which may have been of the other kind.
         for name in dict(self.named_buffers()):
             delattr(self, name)
         n_rows, width = rows.shape[1:]

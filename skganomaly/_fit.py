@@ -134,6 +134,11 @@ def learn(detector: Any, X: Any, y: Any, groups: Any) -> None:
     )
     trainer = Trainer(detector, settings, division.X, scaling, device, generator, tasks)
     trained = detector._train(trainer)
+    if not isinstance(trained, Trained):
+        raise TypeError(
+            f"_train of {type(detector).__name__} returned a {type(trained).__name__}. "
+            "It has to return Trained(method, net), of skganomaly.base."
+        )
     model, reference_scores, health = describe(trained.method, generator)
     vars(detector).update(
         attributes(model, reference_scores, trainer.record, trained.net)

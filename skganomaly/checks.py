@@ -77,7 +77,7 @@ def _check_fit(detector, X):
     assert not moved, (
         f"fit moved the global generator of {' and '.join(moved)}. Draw from the "
         "generator that losses are handed as `random`, as in torch.randn(..., "
-        "generator=random, device=x.device)."
+        "generator=random, device=x.device), and build all networks with `build`."
     )
     _check_method(fitted, X)
     _check_scores(fitted, detector, X)

@@ -7,6 +7,10 @@ import torch
 
 __all__ = ["Run"]
 
+# What a history records beside losses.
+_ENTRIES = {"batches", "dur", "epoch", "n_steps", "train_batch_count"}
+_ENTRIES |= {"train_batch_size", "train_loss"}
+
 _WARM_UP = 0.02
 _FINAL_RATE = 0.01
 
@@ -236,7 +240,13 @@ def _check_losses(game, losses, phase, n_members):
                     f"with one value for each member, ({n_members},): the mean over "
                     "all other axes, as the functions of skganomaly.losses return it."
                 )
-    names = [name for player in phase.players for name in losses.get(player, ())]
+    names = [name for player in phase.players for name in losses[player]]
+    taken = _ENTRIES.intersection(names)
+    if taken:
+        raise ValueError(
+            f"{type(game).__name__}.losses has terms called {sorted(taken)}, which are "
+            "other entries of history_. Give them other names."
+        )
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise ValueError(

@@ -23,13 +23,10 @@ COMMON = "_parameters"
 PACKAGE = Path(__file__).resolve().parents[1] / "skganomaly"
 SHARED = Path(__file__).with_name("shared_docstrings.txt")
 
-# The detectors, and the shared entries that each replaces by one of its own.
-DETECTORS = {
-    "base.BaseDetector": (),
-    "_ganomaly.GANomalyDetector": ("score_type",),
-    "_anogan.AnoGANDetector": ("score_type", "max_steps", "learning_rate"),
-    "_autoencoder.AutoencoderDetector": ("score_type",),
-}
+# How the class of a detector begins, and the shared entries that some replace by their
+# own.
+DETECTOR = re.compile(r"^class (\w+)\(BaseDetector\):", re.MULTILINE)
+OWN = {"AnoGANDetector": ("max_steps", "learning_rate")}
 
 
 def split(docstring):
@@ -151,6 +148,13 @@ def rewrite(source, name, own, shared):
     return "".join(lines), changed
 
 
+def detectors():
+    """Return the file and the name of each detector."""
+    paths = sorted(PACKAGE.glob("_*.py"))
+    named = ((p, DETECTOR.findall(p.read_text(encoding="utf-8"))) for p in paths)
+    return [(path, name) for path, names in named for name in names]
+
+
 def main(arguments=None):
     """Write or check all detectors; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -158,12 +162,10 @@ def main(arguments=None):
     check = parser.parse_args(arguments).check
     shared = SHARED.read_text(encoding="utf-8")
     found = False
-    for detector, own in DETECTORS.items():
-        module, name = detector.split(".")
-        path = PACKAGE / f"{module}.py"
+    for path, name in detectors():
         source = path.read_text(encoding="utf-8")
         try:
-            text, changed = rewrite(source, name, own, shared)
+            text, changed = rewrite(source, name, OWN.get(name, ()), shared)
         except ValueError as error:
             sys.exit(f"{name} {error}")
         if text == source:

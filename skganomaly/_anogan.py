@@ -291,16 +291,8 @@ class AnoGANDetector(BaseDetector):
     _n_trainings = None
     _widest_code = {"rows": 256, "maps": 64}
     _defaults = {
-        "rows": {
-            **BaseDetector._defaults["rows"],
-            "max_steps": 600,
-            "learning_rate": 5e-4,
-        },
-        "maps": {
-            **BaseDetector._defaults["maps"],
-            "max_steps": 1000,
-            "learning_rate": 1e-3,
-        },
+        "rows": {"max_steps": 600, "learning_rate": 5e-4},
+        "maps": {"max_steps": 1000, "learning_rate": 1e-3},
     }
 
     _parameter_constraints = {
@@ -365,7 +357,8 @@ class AnoGANDetector(BaseDetector):
             authors' code of "f-anogan". None leaves them at "auto", which is far
             shorter. With few rows these are too few steps; the fit then warns.
         **overrides
-            Parameters that should differ from the published ones.
+            Parameters that should differ from the published ones, also of the objects
+            among them, as in ``search__n_steps=100``.
 
         Returns
         -------
@@ -425,13 +418,14 @@ class AnoGANDetector(BaseDetector):
                 search.encoder_steps = 50_000
         else:
             raise ValueError(f"paper must be 'f-anogan' or 'anogan', got {paper!r}.")
-        return cls(**published | overrides)
+        options = {name: overrides.pop(name) for name in [*overrides] if "__" in name}
+        return cls(**published | overrides).set_params(**options)
 
     # Settings.
 
     def _complete_settings(self, values):
         kind, max_steps = values["kind"], values["max_steps"]
-        adversary = _named(values["adversary"], _ADVERSARIES, kind)
+        adversary = _object(values["adversary"], _ADVERSARIES, kind)
         if is_auto(adversary.learning_rate):
             rate = _CRITIC_RATE[kind] * values["learning_rate"]
             adversary = clone(adversary).set_params(learning_rate=rate)
@@ -442,7 +436,7 @@ class AnoGANDetector(BaseDetector):
                 "the first of them, so it would never be trained. Raise max_steps to "
                 "many times n_critic, or lower n_critic."
             )
-        search = _named(values["search"], _SEARCHES, kind)
+        search = _object(values["search"], _SEARCHES, kind)
         n_codes = search.n_codes
         if n_codes and search.n_starts > n_codes:
             raise ValueError(
@@ -573,6 +567,17 @@ class AnoGANDetector(BaseDetector):
         return compare_samples(samples, data)
 
 
-def _named(value, named, kind):
+def _object(value, words, kind):
     """The object that a word stands for, with what suits the rows."""
-    return resolved(named[value]() if isinstance(value, str) else value, None, kind)
+    if isinstance(value, str):
+        value = words[value]()
+    common = next(iter(words.values())).__base__
+    public = (name for name in vars(common) if not name.startswith("_"))
+    needed = sorted({*common._get_param_names(), *public})
+    missing = [name for name in needed if not hasattr(value, name)]
+    if missing:
+        raise TypeError(
+            f"{value!r} has no {', '.join(missing)}. Derive a class of your own from "
+            f"one in {common.__module__}, which has all that is needed."
+        )
+    return resolved(value, None, kind)

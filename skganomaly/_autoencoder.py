@@ -211,10 +211,7 @@ class AutoencoderDetector(BaseDetector):
     """
 
     _method = Autoencoder
-    _defaults = {
-        kind: {**defaults, "reconstruction_loss": "l2"}
-        for kind, defaults in BaseDetector._defaults.items()
-    }
+    _defaults = {kind: {"reconstruction_loss": "l2"} for kind in ("rows", "maps")}
 
     _parameter_constraints = {
         **BaseDetector._parameter_constraints,

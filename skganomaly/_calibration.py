@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from ._settings import Settings
     from .reports import Finding
 
-__all__ = ["Rows", "fit_score", "hold_out", "score_rows"]
+__all__ = ["Division", "fit_score", "hold_out", "score_rows"]
 
 
 @dataclass
-class Rows:
+class Division:
     """Training rows, with what is held out of them.
 
     Attributes
@@ -55,7 +55,7 @@ def hold_out(
     settings: Settings,
     chosen_steps: int | None,
     generator: torch.Generator,
-) -> Rows:
+) -> Division:
     """Divide rows into those to train on and those to set the threshold with.
 
     Groups stay whole, and the order of the rows is kept, so that rows of a memory map
@@ -75,7 +75,7 @@ def hold_out(
     if not fraction and chosen_steps is not None:
         fraction, finding = _fraction_by_itself(groups, settings, chosen_steps)
     if not fraction:
-        return Rows(X, groups, X[:0], groups.take(np.arange(0)), finding)
+        return Division(X, groups, X[:0], groups.take(np.arange(0)), finding)
     n_held_out = max(1, round(fraction * n_groups))
     if n_groups - n_held_out < 2:
         kind = "rows" if n_groups == len(groups) else "groups of rows"
@@ -89,7 +89,7 @@ def hold_out(
     new[order[:n_held_out]] = True
     new = new[groups.labels]
     seen, held_out = np.flatnonzero(~new), np.flatnonzero(new)
-    return Rows(X[seen], groups.take(seen), X[held_out], groups.take(held_out))
+    return Division(X[seen], groups.take(seen), X[held_out], groups.take(held_out))
 
 
 def _fraction_by_itself(groups, settings, steps):
@@ -121,16 +121,16 @@ def score_rows(
     score = model.score if part is None else model.part_scores[part]
     chunks, scores = model.chunks(X), []
     for rows, x in chunks if progress is None else progress(chunks, len(X)):
-        own = model.own_groups(rows, x.shape[1], score)
+        own_groups = model.own_groups(rows, x.shape[1], score)
         with torch.inference_mode():
-            values = model.scores(x, own, score)
+            values = model.scores(x, own_groups, score)
         scores.append(values[: len(rows)].cpu().numpy())
     return np.concatenate(scores).astype(np.float64)
 
 
 def fit_score(
     model: FittedModel,
-    rows: Rows,
+    division: Division,
     settings: Settings,
     generator: torch.Generator,
     progress: Callable[[Iterable[Any], int], Iterable[Any]],
@@ -141,29 +141,30 @@ def fit_score(
     -------
     reference_scores : ndarray of shape (n_reference_scores,)
         Sorted: what new rows would score, one for each group.
-    record : HealthRecord
+    health : HealthRecord
         What was seen of the networks, and of the rows, on the way.
     """
-    seen = rows.groups
+    seen = division.groups
     chosen = _choose_references(seen, settings.max_references, generator)
-    X = rows.X if len(chosen) == len(rows.X) else rows.X[chosen]
+    X = division.X if len(chosen) == len(division.X) else division.X[chosen]
     # Numbered anew, as some groups may have no reference.
     kept, labels = np.unique(seen.labels[chosen], return_inverse=True)
     groups = torch.from_numpy(labels)
     score, names = model.score, model.method.part_names
-    record = HealthRecord()
+    health = HealthRecord()
     lengths, chunks, magnitudes = [], [], []
     for scaled, x in progress(model.chunks(X), len(X)):
         with torch.inference_mode():
             padded = model.parts(x, {*names, *score.part_names, "row"})
         chunk = {name: p[:, : len(scaled)].cpu() for name, p in padded.items()}
         lengths.append(len(scaled))
+        # With their padding, as they are scored again in the same chunks.
         chunks.append({name: padded[name].cpu() for name in score.part_names})
         magnitudes.append({name: part_magnitudes(chunk[name]) for name in names})
-        record.update(chunk["row"][0], chunk.get("reconstruction"), chunk.get("code"))
+        health.update(chunk["row"][0], chunk.get("reconstruction"), chunk.get("code"))
         # Of images, codes are what a score compares.
         by_code = settings.kind == "maps" and "code" in chunk
-        record.vectors.append(chunk["code" if by_code else "row"][0])
+        health.vectors.append(chunk["code" if by_code else "row"][0])
     sizes = _join_chunks(magnitudes, lengths)
     if not all(torch.isfinite(size).all() for size in sizes.values()):
         raise FloatingPointError(
@@ -175,24 +176,26 @@ def fit_score(
     parts = _join_chunks(chunks, lengths)
     score.fit(parts, groups)
     if model.codes is not None:
-        model.codes.fit(*record.code_moments())
-    values = _index(model, rows.X, seen.labels, kept, chosen)
-    found = score.reference_scores(parts, groups, torch.from_numpy(values))
+        model.codes.fit(*health.code_moments())
+    values = _index(model, division.X, seen.labels, kept, chosen)
+    as_new = score.reference_scores(parts, groups, torch.from_numpy(values))
     model.to(model.device)
-    if found is None:
-        own = np.stack([labels, twins(values, labels)], axis=1)
-        found = _score_chunks(model, chunks, own), np.arange(len(chosen))
-    scores, places = map(np.asarray, found)
+    if as_new is None:
+        own_groups = np.stack([labels, twins(values, labels)], axis=1)
+        as_new = _score_chunks(model, chunks, own_groups), np.arange(len(chosen))
+    scores, places = map(np.asarray, as_new)
     units = labels[places]
+    # Copies are no references, and their original counts for them.
     n_rows = np.bincount(seen.originals, minlength=len(seen))[chosen][places]
-    if len(rows.X_held_out):
-        trained, scores = scores, score_rows(model, rows.X_held_out, progress=progress)
-        record.compare(trained, scores)
-        units, n_rows = rows.held_out_groups.labels, np.ones(len(scores), dtype=int)
+    if len(division.X_held_out):
+        trained = scores
+        scores = score_rows(model, division.X_held_out, progress=progress)
+        health.compare(trained, scores)
+        units, n_rows = division.held_out_groups.labels, np.ones(len(scores), dtype=int)
     reference_scores = one_score_a_group(scores, n_rows, len(np.unique(units)))
-    record.grouped = len(units) > len(reference_scores)
-    record.labels = labels
-    return reference_scores, record
+    health.grouped = len(units) > len(reference_scores)
+    health.labels = labels
+    return reference_scores, health
 
 
 def _choose_references(groups, most, generator):
@@ -231,22 +234,22 @@ def _index(model, X, labels, kept, chosen):
     return values
 
 
-def _score_chunks(model, chunks, own):
+def _score_chunks(model, chunks, own_groups):
     """Scores of the reference rows as if they were new.
 
     Their parts are at hand, and finding them again may take a search.
     """
-    if (own[:, 1] < 0).all():
-        own = own[:, :1]
+    if (own_groups[:, 1] < 0).all():
+        own_groups = own_groups[:, :1]
     scores = []
     size = model.chunk_size
-    for padded, start in zip(chunks, range(0, len(own), size), strict=True):
+    for padded, start in zip(chunks, range(0, len(own_groups), size), strict=True):
         parts = {name: part.to(model.device) for name, part in padded.items()}
-        groups = torch.full((size, own.shape[1]), -1, dtype=torch.int64)
-        n_rows = len(own[start : start + size])
-        groups[:n_rows] = torch.from_numpy(own[start : start + size])
+        groups = torch.full((size, own_groups.shape[1]), -1, dtype=torch.int64)
+        n_rows = len(own_groups[start : start + size])
+        groups[:n_rows] = torch.from_numpy(own_groups[start : start + size])
         with torch.inference_mode():
-            values = model.score(parts, groups.to(model.device))
+            values = model.score_parts(parts, groups.to(model.device))
         scores.append(values[:n_rows].cpu().numpy())
     return np.concatenate(scores)
 

@@ -90,17 +90,17 @@ def learn(detector: Any, X: Any, y: Any, groups: Any) -> None:
     detector._check_promise()
     generator = torch.Generator().manual_seed(draw_seed(detector.random_state))
     row_groups = group_rows(X, groups, one_unit=settings.kind == "maps")
-    rows = hold_out(X, row_groups, settings, detector._chosen_steps(), generator)
-    if not len(rows.X_held_out):
+    division = hold_out(X, row_groups, settings, detector._chosen_steps(), generator)
+    if not len(division.X_held_out):
         detector._check_held_out(detector.threshold)
-    settings = detector._settle_steps(settings, rows.groups.n_groups)
-    scaling = fit_scaling(settings.scaler, input_shape, rows.X)
-    columns = column_range(rows.X)
+    settings = detector._settle_steps(settings, division.groups.n_groups)
+    scaling = fit_scaling(settings.scaler, input_shape, division.X)
+    columns = column_range(division.X)
 
     def describe(method, generator):
         model = detector._new_model(settings, scaling, method).freeze()
         progress = progress_of(detector, method)
-        return model, *fit_score(model, rows, settings, generator, progress)
+        return model, *fit_score(model, division, settings, generator, progress)
 
     def attributes(model, reference_scores, record, net):
         return {
@@ -109,7 +109,7 @@ def learn(detector: Any, X: Any, y: Any, groups: Any) -> None:
             "net_": net,
             "reference_scores_": reference_scores,
             "value_range_": group_range(columns, input_shape),
-            "n_held_out_": len(rows.X_held_out),
+            "n_held_out_": len(division.X_held_out),
             "history_": record.history,
             "n_iter_": record.n_steps,
         }
@@ -132,14 +132,19 @@ def learn(detector: Any, X: Any, y: Any, groups: Any) -> None:
         n_trainings=n_trainings,
         snapshot=snapshot if n_trainings == 1 else None,
     )
-    trainer = Trainer(detector, settings, rows.X, scaling, device, generator, tasks)
+    trainer = Trainer(detector, settings, division.X, scaling, device, generator, tasks)
     trained = detector._train(trainer)
+    if not isinstance(trained, Trained):
+        raise TypeError(
+            f"_train of {type(detector).__name__} returned a {type(trained).__name__}. "
+            "It has to return Trained(method, net), of skganomaly.base."
+        )
     model, reference_scores, health = describe(trained.method, generator)
     vars(detector).update(
         attributes(model, reference_scores, trainer.record, trained.net)
     )
     detector.training_report_ = _report(
-        detector, trained, trainer.record, rows, health, columns
+        detector, trained, trainer.record, division, health, columns
     )
     progress = progress_of(detector, trained.method)
     detector._fit_cut(lambda: score_rows(model, X, progress=progress))
@@ -150,7 +155,7 @@ def progress_of(detector: Any, method: Method) -> Any:
     """What shows a bar over the rows of chunks, if a search is asked to."""
 
     def progress(chunks: Iterable[Any], n_rows: int) -> Iterable[Any]:
-        hidden = not (detector.verbose and method.searches)
+        hidden = not (detector.verbose and method.searches_codes)
         label = f"{type(detector).__name__}, search"
         with tqdm(total=n_rows, desc=label, unit="row", disable=hidden) as bar:
             for rows, x in chunks:
@@ -160,10 +165,10 @@ def progress_of(detector: Any, method: Method) -> Any:
     return progress
 
 
-def _report(detector, trained, record, rows, health, columns):
+def _report(detector, trained, record, division, health, columns):
     """Say how the training went, and warn of what went wrong."""
     settings = detector.settings_
-    n_groups, n_columns = rows.groups.n_groups, columns.shape[1]
+    n_groups, n_columns = division.groups.n_groups, columns.shape[1]
     n_seen = record.n_steps - trained.n_unseen_steps
     passes = n_seen * min(settings.batch_size, n_groups) / n_groups
     near_copies = find_near_copies(torch.cat(health.vectors), health.labels)
@@ -184,7 +189,7 @@ def _report(detector, trained, record, rows, health, columns):
         divergence(figures["error"], record.n_steps, settings.learning_rate),
         constant_rows() if n_dead == n_columns else None,
         health.memorisation(by_share=settings.contamination is not None),
-        rows.finding,
+        division.finding,
         record.interrupted,
         _promise_out_of_reach(detector, health),
         *trained.problems,

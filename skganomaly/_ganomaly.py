@@ -261,14 +261,12 @@ class GANomalyDetector(BaseDetector):
     _method = GANomaly
     _defaults = {
         "rows": {
-            **BaseDetector._defaults["rows"],
             "reconstruction_loss": "l2",
             "reconstruction_weight": 1.0,
             "latent_weight": 1.0,
             "adversarial_weight": 0.1,
         },
         "maps": {
-            **BaseDetector._defaults["maps"],
             "reconstruction_loss": "l1",
             "reconstruction_weight": 50.0,
             "latent_weight": 1.0,

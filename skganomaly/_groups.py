@@ -339,5 +339,5 @@ def _without_frequent(copies):
     frequent = sizes > max(_FREQUENT * len(copies), _MUCH_MORE * np.median(sizes))
     if not frequent.any():
         return copies
-    own = np.arange(len(copies)) + len(sizes)
-    return _number(np.where(frequent[copies], own, copies))
+    apart = np.arange(len(copies)) + len(sizes)
+    return _number(np.where(frequent[copies], apart, copies))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -257,21 +258,15 @@ class InferenceMixin:
         Returns
         -------
         ndarray of the shape of ``X``
-            Differences, in the scaled units of ``scaler_``, so that features can be
-            compared with each other.
+            Differences, in the units that ``model_.scaling`` scales to, so that
+            features can be compared with each other.
         """
         check_is_fitted(self)
         if error not in ("absolute", "squared"):
             raise ValueError(f"error must be 'absolute' or 'squared', got {error!r}.")
         sigma = self._smoothing_width(smoothing)
-        maps, model = [], self.model_
-        for rows, x in model.chunks(self._validate(X)):
-            own = model.own_groups(rows, x.shape[1])
-            with torch.inference_mode():
-                change = model.anomaly_map(x, own)[: len(rows)]
-            change = change.cpu().double().numpy()
-            maps.append(np.abs(change) if error == "absolute" else change**2)
-        difference = np.concatenate(maps)
+        change = self._map_rows(X, self.model_.anomaly_map)
+        difference = np.abs(change) if error == "absolute" else change**2
         if sigma:
             # Each row and each channel has a map of its own.
             widths = (0, 0) + (sigma,) * (difference.ndim - 2)
@@ -326,12 +321,16 @@ class InferenceMixin:
         """
         check_is_fitted(self)
         check_scalar(n_steps, "n_steps", Integral, min_val=1)
-        contributions, model = [], self.model_
+        explain = partial(self.model_.explain, n_steps=n_steps)
+        return self._map_rows(X, explain).reshape(np.shape(X))
+
+    def _map_rows(self, X, function):
+        """What ``function(x, own_groups)`` returns for all rows, (n, ...)."""
+        outputs, model = [], self.model_
         for rows, x in model.chunks(self._validate(X)):
-            own = model.own_groups(rows, x.shape[1])
-            contribution = model.explain(x, own, n_steps)
-            contributions.append(contribution[: len(rows)].cpu().double().numpy())
-        return np.concatenate(contributions).reshape(np.shape(X))
+            output = function(x, model.own_groups(rows, x.shape[1]))
+            outputs.append(output[: len(rows)].cpu().double().numpy())
+        return np.concatenate(outputs)
 
     def _map(self, X, function):
         """Stack of what ``function(model, x)`` returns, (n_members, n, ...)."""

@@ -54,9 +54,9 @@ def fitted_at_prompt(estimator):
     at_prompt = hasattr(sys, "ps1")
     if not at_prompt or threading.current_thread() is not threading.main_thread():
         return False
-    own, caller, inside = _code_of(estimator, "fit", "fit_predict"), sys._getframe(), 0
-    while caller is not None and not (inside and caller.f_code not in own):
-        inside += caller.f_code in own
+    fits, caller, inside = _code_of(estimator, "fit", "fit_predict"), sys._getframe(), 0
+    while caller is not None and not (inside and caller.f_code not in fits):
+        inside += caller.f_code in fits
         caller = caller.f_back
     return (
         caller is not None

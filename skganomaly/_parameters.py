@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy as np
+    from typing_extensions import Self
 
     from ._cut import Threshold
     from .architectures import Architecture
@@ -148,16 +149,47 @@ class CommonParameters(BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, also of objects, as in ``score_type__exponent=1.0``.
+
+        Parameters
+        ----------
+        **params
+            By their names.
+
+        Returns
+        -------
+        self : object
+            The detector.
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter, or an option of a word is set, which has
+            none.
+        """
+        for path in params:
+            name, _, option = path.partition("__")
+            value = params.get(name, getattr(self, name, None))
+            if option and isinstance(value, str):
+                raise ValueError(
+                    f"{path} is an option of an object, and {name}={value!r} is a "
+                    f"word. Pass an object as {name} first, or in the same call; the "
+                    f"documentation of {type(self).__name__} says which there are."
+                )
+        return super().set_params(**params)
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Put names in the place of ``**common`` in the constructor's signature."""
         super().__init_subclass__(**kwargs)
-        own = vars(cls).get("__init__")
-        if own is None:
+        constructor = vars(cls).get("__init__")
+        if constructor is None:
             return
-        written = list(inspect.signature(own).parameters.values())
+        written = list(inspect.signature(constructor).parameters.values())
         if any(p.kind is p.VAR_KEYWORD for p in written):
             named = [p for p in written if p.kind is not p.VAR_KEYWORD]
             inherited = inspect.signature(super(cls, cls).__init__).parameters.values()
             names = {p.name for p in named}
             named += [p for p in inherited if p.name not in names]
-            own.__signature__ = inspect.signature(own).replace(parameters=named)
+            signature = inspect.signature(constructor)
+            constructor.__signature__ = signature.replace(parameters=named)

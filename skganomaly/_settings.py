@@ -162,7 +162,14 @@ def resolve_settings(detector: Any, input_shape: tuple[int, ...]) -> Settings:
         if isinstance(value, type):
             made = f"{name}={value.__name__}()"
             raise TypeError(f"{name} is a class. Pass an object of it, as in {made}.")
-    defaults = detector._defaults[kind]
+    for name in {"kind", "own"} & set(given):
+        raise ValueError(
+            f"{type(detector).__name__} has a parameter {name!r}, which is something "
+            "else in settings_. Call it by another name."
+        )
+    defaults: dict[str, Any] = {}
+    for cls in reversed(type(detector).__mro__):
+        defaults |= vars(cls).get("_defaults", {}).get(kind, {})
     values = {
         name: resolved(value, defaults.get(name, value), kind)
         for name, value in given.items()

@@ -32,7 +32,7 @@ __all__ = ["Logistic", "Wasserstein"]
 
 
 class _Adversary(BaseEstimator):
-    """What all adversaries have."""
+    """What all adversaries have; without a penalty, unless one says otherwise."""
 
     _parameter_constraints = {
         "penalty": [Interval(Real, 0, None, closed="left")],
@@ -55,15 +55,59 @@ class _Adversary(BaseEstimator):
     def __init__(
         self,
         *,
-        penalty: float,
-        penalty_interval: int | _Auto,
-        n_critic: int,
-        learning_rate: float | _Auto,
+        penalty: float = 0.0,
+        penalty_interval: int | _Auto = "auto",
+        n_critic: int = 1,
+        learning_rate: float | _Auto = "auto",
     ) -> None:
         self.penalty = penalty
         self.penalty_interval = penalty_interval
         self.n_critic = n_critic
         self.learning_rate = learning_rate
+
+    def generator_loss(self, fake_values: Tensor) -> Tensor:
+        """What the generator descends.
+
+        Parameters
+        ----------
+        fake_values : Tensor of shape (n_members, n_rows)
+            The critic's values of generated rows.
+
+        Returns
+        -------
+        Tensor of shape (n_members,)
+        """
+        raise NotImplementedError
+
+    def critic_loss(self, real_values: Tensor, fake_values: Tensor) -> Tensor:
+        """What the critic descends, but for the penalty.
+
+        Parameters
+        ----------
+        real_values, fake_values : Tensor of shape (n_members, n_rows)
+            The critic's values of real and of generated rows.
+
+        Returns
+        -------
+        Tensor of shape (n_members,)
+        """
+        raise NotImplementedError
+
+    def penalty_loss(self, critic: _Critic, rows: Tensor) -> Tensor:
+        """The penalty, before its weight.
+
+        Parameters
+        ----------
+        critic : callable
+            Maps rows to values of shape (n_members, n_rows).
+        rows : Tensor of shape (n_members, n_rows, ...)
+            Where the slope is taken.
+
+        Returns
+        -------
+        Tensor of shape (n_members,)
+        """
+        raise NotImplementedError
 
 
 class Wasserstein(_Adversary):
@@ -122,47 +166,12 @@ class Wasserstein(_Adversary):
         )
 
     def generator_loss(self, fake_values: Tensor) -> Tensor:
-        """What the generator descends.
-
-        Parameters
-        ----------
-        fake_values : Tensor of shape (n_members, n_rows)
-            The critic's values of generated rows.
-
-        Returns
-        -------
-        Tensor of shape (n_members,)
-        """
         return -fake_values.mean(1)
 
     def critic_loss(self, real_values: Tensor, fake_values: Tensor) -> Tensor:
-        """What the critic descends, but for the penalty.
-
-        Parameters
-        ----------
-        real_values, fake_values : Tensor of shape (n_members, n_rows)
-            The critic's values of real and of generated rows.
-
-        Returns
-        -------
-        Tensor of shape (n_members,)
-        """
         return -wasserstein_estimate(real_values, fake_values)
 
     def penalty_loss(self, critic: _Critic, rows: Tensor) -> Tensor:
-        """The penalty, before its weight.
-
-        Parameters
-        ----------
-        critic : callable
-            Maps rows to values of shape (n_members, n_rows).
-        rows : Tensor of shape (n_members, n_rows, ...)
-            Where the slope is taken.
-
-        Returns
-        -------
-        Tensor of shape (n_members,)
-        """
         return gradient_norm_penalty(critic, rows, target=1.0)
 
 
@@ -197,61 +206,11 @@ class Logistic(_Adversary):
     Logistic(penalty=1.0)
     """
 
-    def __init__(
-        self,
-        *,
-        penalty: float = 0.0,
-        penalty_interval: int | _Auto = "auto",
-        n_critic: int = 1,
-        learning_rate: float | _Auto = "auto",
-    ) -> None:
-        super().__init__(
-            penalty=penalty,
-            penalty_interval=penalty_interval,
-            n_critic=n_critic,
-            learning_rate=learning_rate,
-        )
-
     def generator_loss(self, fake_values: Tensor) -> Tensor:
-        """What the generator descends.
-
-        Parameters
-        ----------
-        fake_values : Tensor of shape (n_members, n_rows)
-            The critic's values of generated rows.
-
-        Returns
-        -------
-        Tensor of shape (n_members,)
-        """
         return generator_cross_entropy(fake_values)
 
     def critic_loss(self, real_values: Tensor, fake_values: Tensor) -> Tensor:
-        """What the critic descends, but for the penalty.
-
-        Parameters
-        ----------
-        real_values, fake_values : Tensor of shape (n_members, n_rows)
-            The critic's values of real and of generated rows.
-
-        Returns
-        -------
-        Tensor of shape (n_members,)
-        """
         return discriminator_cross_entropy(real_values, fake_values)
 
     def penalty_loss(self, critic: _Critic, rows: Tensor) -> Tensor:
-        """The penalty, before its weight.
-
-        Parameters
-        ----------
-        critic : callable
-            Maps rows to values of shape (n_members, n_rows).
-        rows : Tensor of shape (n_members, n_rows, ...)
-            Where the slope is taken.
-
-        Returns
-        -------
-        Tensor of shape (n_members,)
-        """
         return 0.5 * gradient_norm_penalty(critic, rows, target=0.0)

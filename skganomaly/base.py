@@ -22,16 +22,16 @@ from ._parameters import CommonParameters
 from ._process import own_settings
 from ._settings import DEFAULTS, Settings, named_architecture, steps_of_few_passes
 from ._state import StateMixin
-from .scores import named_score, score_words
+from ._training._trainer import Trainer
+from .scores import check_scoring, named_score, score_words
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from typing_extensions import Self
 
-    from ._training._trainer import Trainer
     from .reports import TrainingReport
 
-__all__ = ["BaseDetector", "Game", "Method", "Phase", "Settings", "Trained"]
+__all__ = ["BaseDetector", "Game", "Method", "Phase", "Settings", "Trained", "Trainer"]
 
 
 class BaseDetector(
@@ -48,172 +48,17 @@ class BaseDetector(
     method; see :ref:`own-detector`. All that does not depend on the method is here:
     rows are validated and scaled, networks are trained, scores and a threshold found.
 
-    **Scores.** The default, "local", compares a row with its nearest reference rows
-    in the space of residuals and codes: how far away is it, given what is usual there?
-    The :ref:`user guide <which-detector>` has the formula. The score of a row does not
-    depend on the rows it is scored with. A row that is itself a reference row leaves
-    itself and its group out of the search, so that it scores as if it were new.
-
-    Parameters
-    ----------
-    architecture : {"auto", "mlp", "conv", "published"} or object, default="auto"
-        What builds the networks. "mlp" is :class:`~skganomaly.architectures.MLP`,
-        "conv" is :class:`~skganomaly.architectures.ConvNet`; "auto" takes the first for
-        plain rows and the second for images and windows. "published" is ``ConvNet``
-        with 64 base channels, or for plain rows ``MLP`` with batch normalisation and a
-        tanh output. (AnoGAN's critic has no normalisation if there is a gradient
-        penalty, and its "conv" stops halving axes at eight entries.) For networks of
-        your own, pass an object with the methods described in
-        :mod:`skganomaly.architectures`.
-    input_shape : tuple of int or None, default=None
-        Shape of one row, channels first: (n_features,), (channels, length) or
-        (channels, height, width). With it, flat rows are taken as images or windows, so
-        that pipelines made for tables can carry them. None takes the shape of `X`;
-        three-dimensional `X` is then read as grey images (n, height, width).
-    latent_dim : int or "auto", default="auto"
-        Width of the latent code. "auto" is the number of features, at most 256, for
-        plain rows, and 100 (AnoGAN: 64) for images and windows.
-    scaler : {"auto", "minmax", "standard", "channel"} or None, default="auto"
-        Scaling learned from the training rows. "minmax" divides each column by its
-        range, then all columns by one factor; "standard" divides each by its standard
-        deviation; "channel" maps each channel (of plain rows, each column) to
-        [-1, 1]; None leaves the values as they are. "auto" is "minmax" for plain rows
-        and "channel" otherwise. Scaled values are clipped at 1e5, with None at 1e15.
-    n_members : int or "auto", default="auto"
-        Number of networks, trained side by side as one batched network. Their scores
-        are averaged, so that less hangs on the luck of one seed. "auto" is 4 for plain
-        rows and 2 otherwise.
-    input_noise : float, list of float or "auto", default="auto"
-        Standard deviation of Gaussian noise on the rows to be encoded during training,
-        in scaled units. The values of a list go to the members in turn. "auto" is (0.1,
-        0.3, 0.6, 1.0) for plain rows and 0 otherwise.
-    score_type : str or object, default="auto"
-        What the score is made of: "local" compares a row with its nearest reference
-        rows, "joint" is a squared Mahalanobis distance of all parts, and the name of a
-        part stands for its mean square. "auto" is "local". An object of
-        :mod:`skganomaly.scores` has options, as in ``LocalScore(exponent=1.0)``.
-    max_references : int, default=6000
-        Largest number of reference rows, the training rows that scores are relative to.
-        Of more training rows, that many are drawn at random. This bounds the time to
-        score a row and the memory that "local" needs: about ``4 * (n_features +
-        n_members * width)`` bytes for each reference row, where `width` is
-        ``latent_dim`` for images and windows, and for plain rows ``n_features +
-        latent_dim`` (GANomaly: ``n_features + 2 * latent_dim``).
-    contamination : "auto" or float in (0, 0.5], default="auto"
-        A number is the share of the *training* rows believed to be anomalies: that
-        share of them is flagged, or less where scores tie; ``threshold`` must then be
-        "auto". With "auto" the training rows are believed to be normal, and
-        ``false_alarm_rate`` sets the cut instead.
-    false_alarm_rate : float in (0, 1), default=0.05
-        Share of *unseen normal* rows that the threshold may flag. It is estimated
-        from the scores that the reference rows would have if they were new, or from
-        the scores of held-out rows if ``validation_fraction`` is set.
-    threshold : str, float, callable or object, default="auto"
-        How the cut is found from the reference scores:
-
-        - "auto": their quantile at ``false_alarm_rate``;
-        - "max": the highest of them;
-        - "tail": a generalised Pareto tail, for rates below what their number can
-          resolve;
-        - "conformal": an order statistic of held-out rows, which guarantees the rate
-          (needs ``validation_fraction``);
-        - a number: the cut itself, in the units of ``anomaly_score``;
-        - a callable that takes the scores and returns the cut;
-        - an object with ``fit(scores)`` and ``threshold_``, such as those in
-          :mod:`skganomaly.thresholds`, or a thresholder of PyThresh.
-    validation_fraction : float in [0, 1), default=0.0
-        Share of the training rows, or of their groups, that is held out of training and
-        sets the threshold. With 0 none are held out, unless ``max_steps`` (AnoGAN: the
-        ``encoder_steps`` of its search) asks for so many passes over the rows that the
-        networks may memorise them: more than 80 over plain rows with the score "local",
-        more than 25 with any other score. Then a fifth is held out, or, if the rows are
-        too few for that, a warning says so.
-    max_steps : int or "auto", default="auto"
-        Number of optimiser steps. "auto" makes 20 passes over the rows (over one row of
-        each group, if there are groups), but at least 50 steps, and at most 600 for
-        plain rows and 300 otherwise. More steps on few rows make the networks
-        memorise them.
-    batch_size : int, default=64
-        Rows of a mini-batch; all rows if there are fewer.
-    learning_rate : float or "auto", default="auto"
-        Step size of Adam. "auto" is 1e-3.
-    learning_rate_schedule : {"auto", "cosine", "constant"}, default="auto"
-        "cosine" warms up over the first 2 % of the steps and decays to 1 % along half
-        a cosine. "auto" is "cosine" for plain rows and "constant" otherwise.
-    beta_1 : float in [0, 1) or "auto", default="auto"
-        Adam's first decay rate. "auto" is 0.9 for plain rows and 0.5 otherwise.
-    callbacks : list of skorch callbacks or None, default=None
-        Called during training, as copies, which ``net_.callbacks_`` keeps. The page on
-        :ref:`callbacks <callbacks>` says which of skorch's work here.
-    net_params : dict or None, default=None
-        What this constructor has no parameter for: "optimizer" (Adam if not given), as
-        in ``{"optimizer": torch.optim.RMSprop}``, its options "optimizer__<name>", and
-        "optimizer_d__<name>" for the discriminator or critic alone; and "compile", as
-        in :class:`skorch.NeuralNet <skorch.net.NeuralNet>`. Other names are refused.
-    device : str or torch.device, default="auto"
-        Where to train and score. "auto" takes CUDA when there is one, then MPS, then
-        the CPU.
-    random_state : int, RandomState instance or None, default=None
-        Decides the weights, the order of the rows, the noise, and which rows become
-        reference rows. None takes a fresh seed from the operating system. The global
-        generators of Python, NumPy and torch are neither used nor seeded. The same seed
-        gives the same scores on the same machine with the same number of threads.
-    verbose : int, default=0
-        Anything above 0 shows a progress bar of the training.
-
-    Attributes
-    ----------
-    offset_ : float
-        The cut in the units of ``score_samples``:
-        ``decision_function(X) = score_samples(X) - offset_``.
-    threshold_ : float
-        The same cut in the units of ``anomaly_score``, ``-offset_``.
-    threshold_rule_ : object
-        The fitted threshold rule.
-    reference_scores_ : ndarray of shape (n_references,)
-        Sorted anomaly scores that the threshold is found from: those of the reference
-        rows as if they and their groups were new, or of held-out rows. There is one for
-        each group, and they are distributed like those of the rows.
-    n_held_out_ : int
-        Number of rows held out of training; if there are any, the reference scores are
-        theirs.
-    settings_ : Settings
-        The parameters of the fit, with a value in the place of every "auto"; for
-        example ``settings_.latent_dim``.
-    model_ : torch.nn.Module
-        Everything that was learned except the threshold: scaling, networks, score and
-        reference rows. Called with rows, a tensor of shape (n_rows, n_features), it
-        returns their anomaly scores.
-    history_ : list of dict
-        For each epoch the mean losses, the duration, the optimiser steps done so far,
-        and what callbacks recorded. There are at least 20 epochs, if there are as many
-        steps.
-    n_iter_ : int
-        Number of optimiser steps taken.
-    training_report_ : :class:`~skganomaly.reports.TrainingReport`
-        How the training went: losses and other figures, and ``problems``, a list of
-        named findings that is empty if all went well.
-    value_range_ : ndarray of shape (2, n_features) or (2, n_channels)
-        Smallest and largest value of each column (each channel, for images and windows)
-        in the training rows. Scoring warns if rows seem to be in other units.
-    input_shape_ : tuple of int
-        Shape of one row as the networks see it.
-    net_ : skorch.NeuralNet
-        The trained networks, `module_` and `discriminator_`. For advanced use.
-    device_ : torch.device
-        Where the networks are.
-    n_features_in_ : int
-        Number of values in one row.
-    feature_names_in_ : ndarray of shape (n_features,)
-        Column names, if `X` had any.
+    Parameters and fitted attributes are those of
+    :class:`~skganomaly.AutoencoderDetector`, but for its ``reconstruction_loss``.
     """
 
-    _method: ClassVar[type[Method]]
+    _method: ClassVar[type[Method]] = Method
 
     # How many trainings a fit has; None if that is not known beforehand.
     _n_trainings: ClassVar[int | None] = 1
 
-    # What "auto" stands for, by whether rows are plain or have axes of their own.
+    # What "auto" stands for, by whether rows are plain or have axes of their own. In a
+    # subclass, where that differs.
     _defaults: ClassVar[dict[str, dict[str, Any]]] = DEFAULTS
     _most_steps: ClassVar[dict[str, int]] = {"rows": 600, "maps": 300}
     _widest_code: ClassVar[dict[str, int]] = {"rows": 256, "maps": 100}
@@ -341,7 +186,7 @@ class BaseDetector(
         score = settings.score_type
         if isinstance(score, str):
             score = self._named_score(score, settings)
-        score = score.make(method, settings.kind)
+        score = check_scoring(score.make(method, settings.kind), method)
         return FittedModel(scaling, method, score, settings.n_members)
 
     def __sklearn_is_fitted__(self) -> bool:

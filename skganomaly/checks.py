@@ -77,7 +77,7 @@ def _check_fit(detector, X):
     assert not moved, (
         f"fit moved the global generator of {' and '.join(moved)}. Draw from the "
         "generator that losses are handed as `random`, as in torch.randn(..., "
-        "generator=random, device=x.device)."
+        "generator=random, device=x.device), and build all networks with `build`."
     )
     _check_method(fitted, X)
     _check_scores(fitted, detector, X)
@@ -128,7 +128,7 @@ def _check_method(detector, X):
 
 
 def _check_losses(method, x, name):
-    """Terms of the right shape, which move the player that they are for."""
+    """Terms move the player that they are for; the fit has seen to their shape."""
     players = method.players()
     for player in players.values():
         player.train().requires_grad_(True)
@@ -136,14 +136,7 @@ def _check_losses(method, x, name):
     for step in range(_N_STEPS):
         phase = method.phase(step)
         losses = method.losses(x, x, phase, source)
-        missing = set(phase.players) - set(losses)
-        assert not missing, f"{name}.losses has nothing for {missing}, who moves."
         for player in phase.players:
-            for term, value in losses[player].items():
-                assert value.shape == (len(x),), (
-                    f"{name}.losses returned {term!r} of shape {tuple(value.shape)}; "
-                    f"it has to be one value for each member, ({len(x)},)."
-                )
             total = sum(value.sum() for value in losses[player].values())
             gradients = torch.autograd.grad(
                 total,

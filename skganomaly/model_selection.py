@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from functools import partial
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
@@ -51,6 +51,9 @@ __all__ = [
 class _InlierFolds(BaseCrossValidator):
     """Takes the anomalies from the training sets of the class behind it."""
 
+    # What divides rows that are all normal.
+    _unlabelled: ClassVar[type[BaseCrossValidator]]
+
     def __init__(
         self,
         n_splits: int = 5,
@@ -60,11 +63,37 @@ class _InlierFolds(BaseCrossValidator):
     ) -> None:
         super().__init__(n_splits=n_splits, shuffle=shuffle, random_state=random_state)
 
-    def _divide(
-        self, X: Any, y: ArrayLike | None, groups: Any, unlabelled: Callable[..., Any]
+    def split(
+        self, X: Any, y: ArrayLike | None = None, groups: Any = None
     ) -> Iterator[tuple[_Rows, _Rows]]:
+        """Yield the rows of each training and test set.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            The rows; only their number counts.
+        y : array-like of shape (n_samples,) or None, default=None
+            Labels in any coding that :func:`check_anomaly_labels` reads. None means
+            that all rows are normal.
+        groups : array-like of shape (n_samples,) or None, default=None
+            The group of each row. :class:`InlierGroupKFold` needs them, and
+            :class:`InlierKFold` ignores them with a warning.
+
+        Yields
+        ------
+        train : ndarray of int
+            Normal rows of the other folds.
+        test : ndarray of int
+            All rows of one fold.
+
+        Raises
+        ------
+        ValueError
+            If the labels cannot be read, or there are fewer normal rows, fewer
+            anomalies or fewer groups than folds.
+        """
         if y is None:
-            folds = unlabelled(
+            folds = self._unlabelled(
                 self.n_splits, shuffle=self.shuffle, random_state=self.random_state
             )
             yield from folds.split(X, groups=groups)
@@ -127,35 +156,7 @@ class InlierKFold(_InlierFolds, StratifiedKFold):
     [0 1 3] [4 5 6 7]
     """
 
-    def split(
-        self, X: Any, y: ArrayLike | None = None, groups: Any = None
-    ) -> Iterator[tuple[_Rows, _Rows]]:
-        """Yield the rows of each training and test set.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
-            The rows; only their number counts.
-        y : array-like of shape (n_samples,) or None, default=None
-            Labels in any coding that :func:`check_anomaly_labels` reads. None means
-            that all rows are normal.
-        groups : object, default=None
-            Ignored, with a warning; :class:`InlierGroupKFold` takes them.
-
-        Yields
-        ------
-        train : ndarray of int
-            Normal rows of the other folds.
-        test : ndarray of int
-            All rows of one fold.
-
-        Raises
-        ------
-        ValueError
-            If the labels cannot be read, or there are fewer normal rows or fewer
-            anomalies than folds.
-        """
-        yield from self._divide(X, y, groups, KFold)
+    _unlabelled = KFold
 
 
 class InlierGroupKFold(_InlierFolds, StratifiedGroupKFold):
@@ -196,40 +197,17 @@ class InlierGroupKFold(_InlierFolds, StratifiedGroupKFold):
     [0 1 3] [4 5 6 7]
     """
 
+    _unlabelled = GroupKFold
+
     def split(
         self, X: Any, y: ArrayLike | None = None, groups: Any = None
     ) -> Iterator[tuple[_Rows, _Rows]]:
-        """Yield the rows of each training and test set.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
-            The rows; only their number counts.
-        y : array-like of shape (n_samples,) or None, default=None
-            Labels in any coding that :func:`check_anomaly_labels` reads. None means
-            that all rows are normal.
-        groups : array-like of shape (n_samples,) or None, default=None
-            The group of each row; None is an error.
-
-        Yields
-        ------
-        train : ndarray of int
-            Normal rows of the other folds.
-        test : ndarray of int
-            All rows of one fold.
-
-        Raises
-        ------
-        ValueError
-            If there are no groups, or fewer than folds; if the labels cannot be read,
-            or there are fewer normal rows or fewer anomalies than folds.
-        """
         if groups is None:
             raise ValueError(
                 "InlierGroupKFold needs the groups of the rows. Pass groups=..., as to "
                 "cross_validate or to the fit of a search, or use InlierKFold."
             )
-        yield from self._divide(X, y, groups, GroupKFold)
+        yield from super().split(X, y, groups)
 
 
 def _labels_for_folds(X: Any, y: ArrayLike, n_splits: int) -> _Flags:

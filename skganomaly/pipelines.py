@@ -250,9 +250,7 @@ class ThroughPipeline:
             )
         if not hasattr(X, "iloc"):
             return sums
-        others = names_behind(self._steps, self.detector_, contributions.shape[1])[
-            mixed
-        ]
+        others = self._transformed_names(contributions)[mixed]
         return _frame(np.hstack([sums, contributions[:, mixed]]), [*names, *others], X)
 
     def _input_names(self, X: Any) -> list[Any]:

@@ -10,6 +10,7 @@ that can be tuned.
 
 from __future__ import annotations
 
+import math
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,7 +32,27 @@ __all__ = ["JointScore", "LocalScore", "PartScore", "Scoring", "WeightedScore"]
 _AUTO = StrOptions({"auto"})
 
 
-class LocalScore(BaseEstimator):
+class _Score(BaseEstimator):
+    """What all scores have."""
+
+    def make(self, method: Method, kind: str) -> Scoring:
+        """Return the score, not yet fitted.
+
+        Parameters
+        ----------
+        method : Method
+            Whose parts are compared.
+        kind : {"rows", "maps"}
+            Plain rows, or rows with axes of their own.
+
+        Returns
+        -------
+        Scoring
+        """
+        raise NotImplementedError
+
+
+class LocalScore(_Score):
     """Distance to the nearest reference rows, given what is usual there.
 
     The word "local" stands for it; the :ref:`user guide <which-detector>` has the
@@ -109,35 +130,17 @@ class LocalScore(BaseEstimator):
         self.exponent = exponent
 
     def make(self, method: Method, kind: str) -> Scoring:
-        """Return the score, not yet fitted.
-
-        Parameters
-        ----------
-        method : Method
-            Whose parts are compared.
-        kind : {"rows", "maps"}
-            Plain rows, or rows with axes of their own.
-
-        Returns
-        -------
-        Scoring
-        """
-        options = {**self.get_params(), **self._chosen(kind)}
+        options = self.get_params()
+        for name, chosen in self._defaults[kind].items():
+            if isinstance(options[name], str):
+                options[name] = chosen
         parts = options.pop("parts")
         if isinstance(parts, str):
             parts = method.local_parts.get(kind, method.part_names)
         return LocalScoring(_known(parts, method), **options)
 
-    def _chosen(self, kind: str) -> dict[str, Any]:
-        defaults = self._defaults[kind]
-        return {
-            name: default
-            for name, default in defaults.items()
-            if isinstance(getattr(self, name), str)
-        }
 
-
-class JointScore(BaseEstimator):
+class JointScore(_Score):
     """Squared Mahalanobis distance of several parts together.
 
     The word "joint" stands for it.
@@ -162,27 +165,14 @@ class JointScore(BaseEstimator):
         self.parts = parts
 
     def make(self, method: Method, kind: str) -> Scoring:
-        """Return the score, not yet fitted.
-
-        Parameters
-        ----------
-        method : Method
-            Whose parts are compared.
-        kind : {"rows", "maps"}
-            Plain rows, or rows with axes of their own.
-
-        Returns
-        -------
-        Scoring
-        """
         parts = method.part_names if isinstance(self.parts, str) else self.parts
         return JointScoring(_known(parts, method))
 
 
-class PartScore(BaseEstimator):
+class PartScore(_Score):
     """Mean square of one part.
 
-    The name of the part stands for it.
+    The name of the part stands for it, except of "code", which is a place and no size.
 
     Parameters
     ----------
@@ -196,23 +186,10 @@ class PartScore(BaseEstimator):
         self.part = part
 
     def make(self, method: Method, kind: str) -> Scoring:
-        """Return the score, not yet fitted.
-
-        Parameters
-        ----------
-        method : Method
-            Whose parts are compared.
-        kind : {"rows", "maps"}
-            Plain rows, or rows with axes of their own.
-
-        Returns
-        -------
-        Scoring
-        """
         return PartScoring(*_known([self.part], method))
 
 
-class WeightedScore(BaseEstimator):
+class WeightedScore(_Score):
     """Weighted sum of the sizes of some parts.
 
     AnoGAN's "published" is one, with weights from its search.
@@ -220,7 +197,7 @@ class WeightedScore(BaseEstimator):
     Parameters
     ----------
     weights : dict of str to float
-        Weight of each part.
+        Weight of each part, at least 0 and not 0 for all of them.
     order : {"l1", "l2"}, default="l1"
         Whether the size of a part is its mean absolute value or its mean square.
 
@@ -241,20 +218,15 @@ class WeightedScore(BaseEstimator):
         self.order = order
 
     def make(self, method: Method, kind: str) -> Scoring:
-        """Return the score, not yet fitted.
-
-        Parameters
-        ----------
-        method : Method
-            Whose parts are compared.
-        kind : {"rows", "maps"}
-            Plain rows, or rows with axes of their own.
-
-        Returns
-        -------
-        Scoring
-        """
         _known(self.weights, method)
+        weights = self.weights.values()
+        if not all(isinstance(w, Real) and 0 <= w < math.inf for w in weights):
+            raise ValueError(f"weights={self.weights!r} must be numbers from 0 on.")
+        if not any(weights):
+            raise ValueError(
+                f"weights={self.weights!r} leave nothing to score. Give one of the "
+                "parts a weight above 0."
+            )
         return WeightedScoring(self.weights, self.order)
 
 
@@ -264,6 +236,19 @@ _WORDS = {"local": LocalScore, "joint": JointScore}
 def named_score(word: str) -> Any:
     """The score that a word stands for; a part's name is that part's."""
     return _WORDS[word]() if word in _WORDS else PartScore(word)
+
+
+def check_scoring(scoring: Any, method: Method) -> Scoring:
+    """Refuse what a user's score makes, if it is no scoring of the method's parts."""
+    if not isinstance(scoring, Scoring):
+        raise TypeError(
+            f"make returned a {type(scoring).__name__}. A score has to make a Scoring: "
+            "derive from skganomaly.scores.Scoring."
+        )
+    parts = [part for part in scoring.part_names if part != "row"]
+    if parts or not scoring.part_names:
+        _known(parts, method)
+    return scoring
 
 
 def score_words(method: type[Method]) -> list[str]:

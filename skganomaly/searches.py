@@ -1,4 +1,8 @@
-"""Searches: what AnoGAN's ``search`` may be, besides a word."""
+"""Searches: what AnoGAN's ``search`` may be, besides a word.
+
+A search says which codes of a row to start from, and how gradient descent goes on. For
+one of your own, derive from one of these and override ``starts``.
+"""
 
 from __future__ import annotations
 
@@ -57,11 +61,27 @@ class _Search(BaseEstimator):
         self.feature_weight = feature_weight
         self.prior_weight = prior_weight
 
+    def starts(self, method: AnoGAN, x: Tensor) -> Tensor:
+        """Codes to start from.
+
+        Parameters
+        ----------
+        method : Method
+            AnoGAN's networks.
+        x : Tensor of shape ``(n_members, n_rows, *input_shape)``
+            Scaled rows.
+
+        Returns
+        -------
+        Tensor of shape (n_members, n_rows, n_starts, latent_dim)
+        """
+        raise NotImplementedError
+
 
 class EncoderSearch(_Search):
-    r"""Codes from an encoder that is trained after the GAN [1]_.
+    r"""Codes from an encoder that is trained after the GAN.
 
-    The word "encoder" stands for it. Steps of gradient descent may follow.
+    The word "encoder" stands for it [1]_. Steps of gradient descent may follow.
 
     Parameters
     ----------
@@ -139,26 +159,13 @@ class EncoderSearch(_Search):
         self.encoder_feature_weight = encoder_feature_weight
 
     def starts(self, method: AnoGAN, x: Tensor) -> Tensor:
-        """Codes to start from.
-
-        Parameters
-        ----------
-        method : Method
-            AnoGAN's networks.
-        x : Tensor of shape ``(n_members, n_rows, *input_shape)``
-            Scaled rows.
-
-        Returns
-        -------
-        Tensor of shape (n_members, n_rows, n_starts, latent_dim)
-        """
         return method.encoder(x)[:, :, None]
 
 
 class GradientSearch(_Search):
-    """Gradient descent from random codes, the same for all rows [1]_.
+    """Gradient descent from random codes, the same for all rows.
 
-    The word "gradient" stands for it.
+    The word "gradient" stands for it [1]_.
 
     Parameters
     ----------
@@ -216,19 +223,6 @@ class GradientSearch(_Search):
         return self.n_starts
 
     def starts(self, method: AnoGAN, x: Tensor) -> Tensor:
-        """Codes to start from.
-
-        Parameters
-        ----------
-        method : Method
-            AnoGAN's networks.
-        x : Tensor of shape ``(n_members, n_rows, *input_shape)``
-            Scaled rows.
-
-        Returns
-        -------
-        Tensor of shape (n_members, n_rows, n_starts, latent_dim)
-        """
         return method.candidates.same_for_all(x.shape[1])
 
 
@@ -296,17 +290,4 @@ class NearestSearch(_Search):
         return self.n_candidates
 
     def starts(self, method: AnoGAN, x: Tensor) -> Tensor:
-        """Codes to start from.
-
-        Parameters
-        ----------
-        method : Method
-            AnoGAN's networks.
-        x : Tensor of shape ``(n_members, n_rows, *input_shape)``
-            Scaled rows.
-
-        Returns
-        -------
-        Tensor of shape (n_members, n_rows, n_starts, latent_dim)
-        """
         return method.candidates.nearest(method.generator, x, self.n_starts)

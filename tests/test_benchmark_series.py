@@ -95,8 +95,12 @@ def test_command(short, monkeypatch, capsys):
     monkeypatch.setattr(
         _series, "measure_windows", lambda seeds: measure(seeds, lengths=(5,))
     )
-    drift, kinds = _series.measure_drift, _series._kinds_of_series
-    monkeypatch.setattr(_series, "measure_drift", lambda seeds: drift([*seeds][:1]))
+    for name in ("measure_drift", "measure_promise"):
+        whole = getattr(_series, name)
+        monkeypatch.setattr(
+            _series, name, lambda seeds, whole=whole: whole([*seeds][:1])
+        )
+    kinds = _series._kinds_of_series
     monkeypatch.setattr(
         _series, "_kinds_of_series", lambda seed: {"drift": kinds(seed)["drift"]}
     )

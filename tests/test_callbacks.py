@@ -197,7 +197,7 @@ def test_fits_of_a_series(n_jobs):
         ("TimeSeriesDetector", "fit", 0),
     ]
     assert watch.torn_down == 1
-    plain = clone(monitor).set_callbacks().fit(X[:, 0])
+    plain = clone(monitor).set_params(n_jobs=None).set_callbacks().fit(X[:, 0])
     assert np.array_equal(plain.reference_scores_, monitor.reference_scores_)
 
 

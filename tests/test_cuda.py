@@ -211,8 +211,9 @@ def test_memory_is_given_back(small):
     held = torch.cuda.memory_allocated() - before
     # References and networks stay, the training rows (5 MB) and gradients do not.
     state = detector.model_.state_dict().values()
-    assert held < sum(tensor.nbytes for tensor in state if tensor.is_cuda) + 2**22
-    del detector
+    owned = sum(tensor.nbytes for tensor in state if tensor.is_cuda)
+    assert held < owned + 2**22
+    del detector, state
     gc.collect()
     assert torch.cuda.memory_allocated() - before < 2**20
 

@@ -172,6 +172,10 @@ def test_docstring_matches_signature(label):
         named = all(f"`{p}`" in text or f"``{p}``" in text for p in parameters)
         assert named or "see the module's description" in text
         return
+    if label == "skganomaly.base.BaseDetector":
+        # Whose readers know its parameters from any detector; it says which.
+        assert "Parameters and fitted attributes are those of" in inspect.getdoc(value)
+        return
     assert names == list(parameters)
     for name, type_ in documented:
         default = parameters[name].default

@@ -1,5 +1,7 @@
 """Tests of the search for codes: each row's own descent, and nothing but that."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -21,7 +23,7 @@ OPTIONS = {
 
 
 def make_search(**options):
-    return LatentSearch(**OPTIONS | options)
+    return LatentSearch(SimpleNamespace(**OPTIONS | options))
 
 
 def orthogonal(n_in, n_out, generator):

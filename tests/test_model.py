@@ -115,6 +115,14 @@ def test_other_numbers_of_rows(fitted, new_rows, cls):
         assert_allclose(scores, detector.anomaly_score(rows), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(5, 1), (5, 1, 2, 2), (4,), (5, 8)])
+def test_rows_of_another_shape_are_refused(fitted, shape):
+    """Also where torch would stretch them to the right one."""
+    model = fitted(AutoencoderDetector).model_
+    with pytest.raises(ValueError, match=r"Pass them flat, \(n_rows, 4\)"):
+        model(torch.zeros(shape))
+
+
 def test_a_choice_of_nearest_codes_can_be_exported(fitted):
     """It has no steps to take."""
     search = NearestSearch(n_candidates=20, n_starts=2, n_steps=0)
@@ -207,6 +215,19 @@ def test_state_of_another_model_is_refused(fitted, cls, score_type, words):
     state = fitted(cls, score_type=score_type).model_.state_dict()
     with pytest.raises(RuntimeError, match=words):
         twin_of(fitted(GANomalyDetector)).load_state_dict(state)
+
+
+@pytest.mark.parametrize("lost", ["", "score.", "references."])
+def test_a_state_with_gaps_is_refused(fitted, lost):
+    """And what it has nothing for stays."""
+    detector = fitted(GANomalyDetector)
+    rows = rows_for(detector)
+    expected = detector.anomaly_score(rows)
+    state = detector.model_.state_dict().items()
+    state = {name: value for name, value in state if not name.startswith(lost)}
+    with pytest.raises(RuntimeError, match="Missing key"):
+        detector.model_.load_state_dict(state)
+    assert_array_equal(detector.anomaly_score(rows), expected)
 
 
 @every_detector

@@ -2,6 +2,7 @@
 
 import copy
 import importlib.util
+import math
 import re
 import sys
 import textwrap
@@ -14,11 +15,12 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.estimator_checks import check_estimator
 from torch import nn
 
-from skganomaly import AutoencoderDetector
+from skganomaly import AnoGANDetector, AutoencoderDetector
 from skganomaly.architectures import MLP
 from skganomaly.base import BaseDetector, Game, Method, Trained
 from skganomaly.checks import check_architecture, check_detector
 from skganomaly.losses import squared_error
+from skganomaly.scores import Scoring
 
 PAGE = Path(__file__).parents[1] / "docs" / "own_detector.rst"
 TINY = MLP(hidden_layer_sizes=(8,), discriminator_layer_sizes=(8,))
@@ -110,6 +112,11 @@ class WrongTerms(Plain):
         return {"generator": {name: term.mean() for name, term in terms.items()}}
 
 
+class NoTerms(Plain):
+    def losses(self, x, noisy, phase, random):
+        return {}
+
+
 class OverTheBatch(Plain):
     def parts(self, x, names):
         parts = super().parts(x, names)
@@ -137,7 +144,8 @@ class WrongCodes(Plain):
 
 FAULTS = {
     FromGlobalGenerator: (AssertionError, "global generator of torch"),
-    WrongTerms: (AssertionError, "one value for each member"),
+    WrongTerms: (ValueError, "one value for each member"),
+    NoTerms: (ValueError, "no dict of terms for the generator"),
     OverTheBatch: (AssertionError, "Scores (in another order|alone)"),
     FlatParts: (ValueError, "FlatParts.parts returned '.*' of shape"),
     FewerParts: (ValueError, "FewerParts.parts returned no 'reconstruction'"),
@@ -213,6 +221,37 @@ def test_own_constructor_has_all_parameters():
         Further(latent_dims=3)
 
 
+def test_own_defaults_are_those_that_differ():
+    class Detector(AnoGANDetector):
+        _defaults = {"rows": {"n_members": 1, "learning_rate": 2e-3}}
+
+    rows = np.random.default_rng(0).normal(size=(60, 3))
+    settings = Detector(max_steps=3).fit(rows).settings_
+    inherited = AnoGANDetector(max_steps=3).fit(rows).settings_
+    assert (settings.n_members, settings.learning_rate) == (1, 2e-3)
+    for name in ("beta_1", "learning_rate_schedule", "scaler", "score_type"):
+        assert getattr(settings, name) == getattr(inherited, name)
+
+
+@pytest.mark.parametrize("name", ["kind", "own"])
+def test_own_parameters_have_names_of_their_own(name):
+    """Not those of other entries of settings, which would take their place."""
+
+    class Detector(PlainDetector):
+        def __init__(self, *, kind="a", **common):
+            super().__init__(**common)
+            self.kind = kind
+
+    class Other(PlainDetector):
+        def __init__(self, *, own=3, **common):
+            super().__init__(**common)
+            self.own = own
+
+    cls = Detector if name == "kind" else Other
+    with pytest.raises(ValueError, match=f"has a parameter '{name}'"):
+        cls().fit(np.zeros((5, 2)))
+
+
 class OnlyDecoder(Game):
     """The second training of a detector, of a part of its networks."""
 
@@ -253,6 +292,15 @@ def test_a_method_may_train_one_game_after_another():
         assert all(torch.equal(pair[0][k], pair[1][k]) for k in pair[0]) is same
 
 
+def test_more_trainings_than_were_announced():
+    class Detector(TwiceDetector):
+        _n_trainings = 1
+
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    with pytest.raises(ValueError, match="Detector trains more often than its _n_tr"):
+        Detector(max_steps=2).fit(X)
+
+
 class NoDecoder(BaseEstimator):
     def encoder(self, input_shape, latent_dim):
         return nn.Linear(input_shape[0], latent_dim)
@@ -285,3 +333,129 @@ def test_check_passes_our_architectures():
     check_architecture(NoDiscriminator(), input_shape=(5,))
     with pytest.raises(TypeError, match="no method discriminator"):
         check_architecture(NoDiscriminator(), input_shape=(5,), discriminator=True)
+
+
+class UNet(nn.Module):
+    """A generator with a skip connection, which no architecture describes."""
+
+    def __init__(self, n_features):
+        super().__init__()
+        self.inner = nn.Linear(n_features, n_features)
+
+    def forward(self, x):
+        return x + self.inner(x)
+
+
+class SkipMethod(Method):
+    """Networks of other kinds and sizes, and what is learned before the training."""
+
+    part_names = ("reconstruction", "place")
+
+    def __init__(self, build, settings):
+        super().__init__(build, settings)
+        self.generator = build.members(lambda: UNet(math.prod(settings.input_shape)))
+        self.side = build("encoder", latent_dim=2, architecture=TINY)
+        self.register_buffer("centre", torch.zeros(settings.input_shape))
+
+    def reconstruct(self, x):
+        return self.generator(x.flatten(2)).view(x.shape)
+
+    def losses(self, x, noisy, phase, random):
+        return {"generator": {"made": squared_error(self.reconstruct(noisy), x)}}
+
+    def parts(self, x, names):
+        return {
+            "reconstruction": (x - self.reconstruct(x)).flatten(2),
+            "place": self.side(x) + (x - self.centre).flatten(2).mean(2, keepdim=True),
+        }
+
+
+class SkipDetector(BaseDetector):
+    _method = SkipMethod
+
+    def _train(self, trainer):
+        method = trainer.build(self._method)
+        method.centre.copy_(torch.cat(list(trainer.rows())).mean(0))
+        return Trained(method, trainer.run(method))
+
+
+def test_networks_of_any_kind_and_what_is_learned_beforehand():
+    check_detector(SkipDetector())
+    X = np.random.default_rng(0).normal(size=(60, 3)) + 5
+    detector = SkipDetector(random_state=0).fit(X)
+    scaled = detector.model_.scaling.transform(X)
+    assert np.allclose(detector.model_.method.centre, scaled.mean(0), atol=1e-6)
+
+
+class NoPlayers(Plain):
+    def players(self):
+        return {}
+
+
+class NoLosses(Method):
+    part_names = ("code",)
+
+    def __init__(self, build, settings):
+        super().__init__(build, settings)
+        self.generator = build("encoder")
+
+
+class OneName(Plain):
+    def __init__(self, build, settings):
+        super().__init__(build, settings)
+        self.discriminator = build("discriminator")
+
+    def losses(self, x, noisy, phase, random):
+        terms = super().losses(x, noisy, phase, random)["generator"]
+        verdict = {"reconstruction": self.discriminator(x)[0].mean(1)}
+        return {"generator": terms, "discriminator": verdict}
+
+
+class NoDicts(Plain):
+    def losses(self, x, noisy, phase, random):
+        return super().losses(x, noisy, phase, random)["generator"]["reconstruction"]
+
+
+class NotAScore(BaseEstimator):
+    def __init__(self, made=None):
+        self.made = made
+
+    def make(self, method, kind):
+        return self.made
+
+
+class PerMember(Scoring):
+    def fit(self, parts, groups=None):
+        return self
+
+    def forward(self, parts, own_groups=None):
+        return parts["code"].square().mean(2)
+
+
+@pytest.mark.parametrize(
+    "method, params, error, words",
+    [
+        (NoPlayers, {}, ValueError, "NoPlayers has no players"),
+        (NoLosses, {}, NotImplementedError, "NoLosses has no losses"),
+        (OneName, {}, ValueError, r"\['reconstruction'\] for two players"),
+        (NoDicts, {}, ValueError, "NoDicts.losses returned a Tensor"),
+        (Plain, {"score_type": NotAScore(len)}, TypeError, "make returned a builtin"),
+        (
+            Plain,
+            {"score_type": NotAScore(PerMember(["code", "nope"]))},
+            ValueError,
+            r"parts \['code', 'nope'\] was asked for",
+        ),
+        (
+            Plain,
+            {"score_type": NotAScore(PerMember(["code"]))},
+            ValueError,
+            "PerMember returned a Tensor of shape",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_in_words(method, params, error, words):
+    detector = type("Detector", (BaseDetector,), {"_method": method})
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    with pytest.raises(error, match=words):
+        detector(architecture=TINY, max_steps=2, **params).fit(X)

@@ -211,6 +211,7 @@ def test_feature_bagging(small):
     assert len(seeds) == 3
 
 
+@pytest.mark.slow
 def test_suod():
     """Clones in workers; it knows no code for ours and takes them as they are."""
     pytest.importorskip("suod", reason="suod is not installed")

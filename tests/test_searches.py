@@ -275,6 +275,7 @@ CLUSTERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", CLUSTERS)
 def test_search_on_a_local_cluster(package):
     """Dask's and Ray's workers find what one process does."""

@@ -33,7 +33,7 @@ class Other:
     """Not touched."""
 
 
-class Detector(Base):
+class Detector(BaseDetector):
     r"""Summary.
 
     About :math:`\\\\alpha`.
@@ -132,7 +132,7 @@ def package(script, tmp_path, monkeypatch):
     (tmp_path / "_parameters.py").write_text(PARAMETERS)
     monkeypatch.setattr(script, "PACKAGE", tmp_path)
     monkeypatch.setattr(script, "SHARED", tmp_path / "shared.txt")
-    monkeypatch.setattr(script, "DETECTORS", {"_method.Detector": ("depth",)})
+    monkeypatch.setattr(script, "OWN", {"Detector": ("depth",)})
     return tmp_path
 
 

@@ -9,13 +9,14 @@ import torch
 from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import GridSearchCV
+from skorch.callbacks import Callback
 
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
 from skganomaly.adversaries import Logistic, Wasserstein
 from skganomaly.architectures import MLP, ConvNet
 from skganomaly.losses import absolute_error, squared_error
 from skganomaly.model_selection import InlierKFold, pseudo_anomaly_roc_auc
-from skganomaly.scores import JointScore, LocalScore, PartScore
+from skganomaly.scores import JointScore, LocalScore, PartScore, WeightedScore
 from skganomaly.searches import EncoderSearch, GradientSearch, NearestSearch
 
 BOTH = pytest.mark.parametrize("cls", [GANomalyDetector, AutoencoderDetector])
@@ -115,6 +116,54 @@ def test_classes_are_not_objects(name, cls, table):
     """Who forgets to call one is told to."""
     with pytest.raises(TypeError, match=rf"as in {name}={cls.__name__}\(\)"):
         fitted(table, **{name: cls})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("search__n_steps", 1), ("score_type__exponent", 1.0), ("threshold__rate", 0.1)],
+)
+def test_words_have_no_options(name, value, table):
+    """And an error says what has, in a search over parameters, too."""
+    detector = AnoGANDetector()
+    words = f"{name} is an option of an object, and {name.split('__')[0]}='.*' is a wor"
+    with pytest.raises(ValueError, match=words):
+        detector.set_params(latent_dim=3, **{name: value})
+    assert detector.latent_dim == "auto"
+    with pytest.raises(ValueError, match=words):
+        GridSearchCV(detector, {name: [value]}, cv=2).fit(table)
+    # The object may come in the same call.
+    detector.set_params(search__n_steps=1, search=GradientSearch())
+    assert detector.search.n_steps == 1
+
+
+def test_options_of_published_objects():
+    """They can be changed while all others stay as published."""
+    detector = AnoGANDetector.from_paper("anogan", search__n_steps=7, n_members=2)
+    published = AnoGANDetector.from_paper("anogan")
+    assert detector.search.n_steps == 7 and detector.n_members == 2
+    detector.set_params(search__n_steps=500, n_members=1)
+    assert repr(detector) == repr(published)
+
+
+@pytest.mark.parametrize(
+    ("score", "words"),
+    [
+        (PartScore("latent"), "asked for"),
+        (WeightedScore({"reconstruction": 0.0}), "nothing to score"),
+        (WeightedScore({"reconstruction": -1.0}), "numbers from 0 on"),
+        (WeightedScore({"reconstruction": np.nan}), "numbers from 0 on"),
+        (WeightedScore({"reconstruction": "1"}), "numbers from 0 on"),
+    ],
+)
+def test_impossible_scores_are_refused_before_the_training(score, words, table):
+    """Which may take hours."""
+
+    class Told(Callback):
+        def on_train_begin(self, net, **kwargs):
+            raise AssertionError("Training has begun.")
+
+    with pytest.raises(ValueError, match=words):
+        fitted(table, AutoencoderDetector, score_type=score, callbacks=[Told()])
 
 
 def test_options_of_objects_are_searched_for(table):
@@ -235,6 +284,17 @@ def test_a_loss_of_a_user(cls, table, images):
     assert (other.score_samples(table) != scores).mean() > 0.9
     assert "reconstruction" in detector.history_[0]
     assert fitted(images, cls, reconstruction_loss=loss).n_iter_ == 3
+
+
+@BOTH
+def test_a_loss_of_all_members_together(cls, table):
+    """As of torch's own functions, whose mean would couple the members."""
+    loss = torch.nn.functional.l1_loss
+    words = r"'reconstruction' of \w+ is a Tensor of shape \(\).*\(4,\)"
+    with pytest.raises(ValueError, match=words):
+        fitted(table, cls, reconstruction_loss=loss)
+    with pytest.raises(ValueError, match=r"is a float"):
+        fitted(table, cls, reconstruction_loss=lambda *rows: 1.0)
 
 
 def test_a_loss_that_is_none(table):

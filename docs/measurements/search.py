@@ -18,7 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skganomaly import AnoGANDetector
 from skganomaly._models._search import LatentSearch
 from skganomaly.architectures import MLP, ConvNet
-from skganomaly.searches import EncoderSearch
+from skganomaly.searches import EncoderSearch, GradientSearch
 
 N_BATCH = 256
 N_ALONE = 8
@@ -39,13 +39,7 @@ def measure(X, pyod_query=None, *, n_steps=25, n_repeats=5):
         random_state=0,
     ).fit(X[:N_BATCH])
     method = detector.model_.method
-    search = LatentSearch(
-        n_steps=n_steps,
-        learning_rate=0.1,
-        residual_loss="l1",
-        feature_weight=0.1,
-        prior_weight=0.0,
-    )
+    search = LatentSearch(GradientSearch(n_steps=n_steps))
     rows = detector.model_.scaling.transform(X[:N_BATCH].reshape(N_BATCH, -1))
     x = torch.from_numpy(rows)[None]
     starts = torch.zeros(1, N_BATCH, 1, detector.settings_.latent_dim)

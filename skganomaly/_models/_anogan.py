@@ -99,7 +99,7 @@ class AnoGAN(Method):
     # Scoring.
 
     @property
-    def searches(self):
+    def searches_codes(self):
         """Whether codes are more than what the encoder says."""
         return not self.search.needs_encoder or self.search.n_steps > 0
 
@@ -111,16 +111,10 @@ class AnoGAN(Method):
 
     def encode(self, x):
         """Return the codes of the nearest rows that there are of codes."""
-        starts, options = self.search.starts(self, x), self.search
-        if not self.searches:
+        starts = self.search.starts(self, x)
+        if not self.searches_codes:
             return starts[:, :, 0]
-        search = LatentSearch(
-            n_steps=options.n_steps,
-            learning_rate=options.learning_rate,
-            residual_loss=options.residual_loss,
-            feature_weight=options.feature_weight,
-            prior_weight=options.prior_weight,
-        )
+        search = LatentSearch(self.search)
         return search(self.generator, self.features, x, starts)
 
     def decode(self, codes):

@@ -95,7 +95,7 @@ class FittedModel(nn.Module):
         affordable = max(_FEWEST_ROWS, _MOST_VALUES // self.input_shape[0])
         return min(_MOST_ROWS, affordable)
 
-    def forward(self, rows: Tensor, own: Tensor | None = None) -> Tensor:
+    def forward(self, rows: Tensor, own_groups: Tensor | None = None) -> Tensor:
         """Anomaly scores of rows.
 
         Equal to the last bit to those of the detector if there are ``chunk_size`` rows,
@@ -105,7 +105,7 @@ class FittedModel(nn.Module):
         ----------
         rows : Tensor of shape (n_rows, n_features)
             In the user's units.
-        own : Tensor of shape (n_rows,), int, or None, default=None
+        own_groups : Tensor of shape (n_rows,), int, or None, default=None
             The group of reference rows that each row is of, or -1. None takes all rows
             for new.
 
@@ -113,7 +113,7 @@ class FittedModel(nn.Module):
         -------
         Tensor of shape (n_rows,)
         """
-        return self.scores(self._for_members(self.scaling(rows)), own)
+        return self.scores(self._for_members(self.scaling(rows)), own_groups)
 
     def _for_members(self, x):
         x = x.to(self.device)
@@ -136,10 +136,10 @@ class FittedModel(nn.Module):
         self, rows: np.ndarray, n_padded: int, score: Scoring | None = None
     ) -> Tensor:
         """For each scaled row of a chunk, the group of references it is of, or -1."""
-        own = torch.full((n_padded,), -1, dtype=torch.int64, device="cpu")
+        groups = torch.full((n_padded,), -1, dtype=torch.int64, device="cpu")
         if (self.score if score is None else score).uses_references:
-            own[: len(rows)] = torch.from_numpy(self.references.find(row_keys(rows)))
-        return own.to(self.device)
+            groups[: len(rows)] = torch.from_numpy(self.references.find(row_keys(rows)))
+        return groups.to(self.device)
 
     def parts(self, x: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
         """Parts of scaled rows, (n_members, n_rows, *input_shape).
@@ -155,11 +155,29 @@ class FittedModel(nn.Module):
         return {name: parts[name] for name in asked}
 
     def scores(
-        self, x: Tensor, own: Tensor | None = None, score: Scoring | None = None
+        self, x: Tensor, own_groups: Tensor | None = None, score: Scoring | None = None
     ) -> Tensor:
         """Scores of scaled rows, by the model's score or by another one."""
         score = self.score if score is None else score
-        return score(self.parts(x, score.part_names), own)
+        return self.score_parts(self.parts(x, score.part_names), own_groups, score)
+
+    def score_parts(
+        self,
+        parts: dict[str, Tensor],
+        own_groups: Tensor | None,
+        score: Scoring | None = None,
+    ) -> Tensor:
+        """Scores of rows whose parts are at hand."""
+        score = self.score if score is None else score
+        n_rows = next(iter(parts.values())).shape[1]
+        scores = score(parts, own_groups)
+        shape = tuple(getattr(scores, "shape", ()))
+        if not isinstance(scores, torch.Tensor) or shape != (n_rows,):
+            raise ValueError(
+                f"{type(score).__name__} returned a {type(scores).__name__} of shape "
+                f"{shape}. It has to be a tensor of one score a row, ({n_rows},)."
+            )
+        return scores
 
     def encode(self, x: Tensor) -> Tensor:
         """Codes of scaled rows, (n_members, n_rows, latent_dim)."""
@@ -193,7 +211,7 @@ class FittedModel(nn.Module):
             rows.append(self.decode(codes)[member, torch.arange(n_drawn)].cpu())
         return torch.cat(rows)
 
-    def normal_counterpart(self, x: Tensor, own: Tensor | None) -> Tensor:
+    def normal_counterpart(self, x: Tensor, own_groups: Tensor | None) -> Tensor:
         """A normal row to compare each scaled row with, (n_rows, *input_shape).
 
         Of maps, whose scores go by codes, it is what the most similar references have
@@ -203,25 +221,27 @@ class FittedModel(nn.Module):
             if self.method.has_prior and self.score.stores_codes:
                 # The code of a defective image carries some of the defect; those of
                 # the normal images most like it do not.
-                codes = {"code": self.encode(x)}
-                return self.decode(self.score.nearest_vectors(codes, own)).mean(0)
+                parts = {"code": self.encode(x)}
+                codes = self.score.nearest_vectors(parts, own_groups)
+                return self.decode(codes).mean(0)
             parts = self.parts(x, self.score.part_names)
-            return self.score.nearest_rows(parts, own).view(x.shape[1:])
+            return self.score.nearest_rows(parts, own_groups).view(x.shape[1:])
         return self.reconstruct(x).mean(0)
 
-    def anomaly_map(self, x: Tensor, own: Tensor | None) -> Tensor:
+    @torch.inference_mode()
+    def anomaly_map(self, x: Tensor, own_groups: Tensor | None) -> Tensor:
         """How scaled rows differ from their counterparts, (n_rows, *input_shape)."""
-        return x[0] - self.normal_counterpart(x, own)
+        return x[0] - self.normal_counterpart(x, own_groups)
 
-    def explain(self, x: Tensor, own: Tensor | None, n_steps: int) -> Tensor:
+    def explain(self, x: Tensor, own_groups: Tensor | None, n_steps: int) -> Tensor:
         """What each entry of scaled rows does to the score, (n_rows, *input_shape)."""
         with torch.no_grad():
-            baseline = self.normal_counterpart(x, own)
+            baseline = self.normal_counterpart(x, own_groups)
 
         def score(rows):
-            return self.scores(rows.expand(x.shape), own)
+            return self.scores(rows.expand(x.shape), own_groups)
 
-        if self.method.searches:
+        if self.method.searches_codes:
             return shares_of_squares(score, x[0], baseline)
         return integrated_gradients(score, x[0], baseline, n_steps)
 

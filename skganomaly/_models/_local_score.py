@@ -109,19 +109,19 @@ class LocalScoring(Scoring):
             self.store(reference_rows=parts["row"][0])
         return self
 
-    def forward(self, parts: dict, own: Tensor | None = None) -> Tensor:
+    def forward(self, parts: dict, own_groups: Tensor | None = None) -> Tensor:
         """Score rows, shape (n_rows,).
 
-        ``own`` is a row's own group or -1, or several of them: (n_rows, n_groups). None
-        says that no row is of any.
+        ``own_groups`` has a row's own group or -1, or several of them, (n_rows,
+        n_groups). None says that no row is of any.
         """
-        score = self.joined(self._joined(parts), own).mean(0)
+        score = self.joined(self._joined(parts), own_groups).mean(0)
         if self.rows is None:
             return score
-        distance = self.rows(parts["row"], own)[0]
+        distance = self.rows(parts["row"], own_groups)[0]
         return (score + self.row_weight * distance) / (1 + self.row_weight)
 
-    def nearest_rows(self, parts, own):
+    def nearest_rows(self, parts, own_groups):
         """Mean of the nearest reference rows, over neighbours and members.
 
         Only without ``row_weight``, where the rows are stored as they are.
@@ -132,10 +132,10 @@ class LocalScoring(Scoring):
             What the normal rows most like each row look like, scaled.
         """
         vectors = self.joined.transforms(self._joined(parts))
-        nearest = self.joined.neighbors(vectors, own)[:, :, :_N_NEIGHBORS]
+        nearest = self.joined.neighbors(vectors, own_groups)[:, :, :_N_NEIGHBORS]
         return self.reference_rows[nearest].mean((0, 2))
 
-    def nearest_vectors(self, parts, own):
+    def nearest_vectors(self, parts, own_groups):
         """Mean of the joined parts of the nearest reference rows.
 
         Only without ``whiten``, where these are stored but for their mean.
@@ -145,7 +145,7 @@ class LocalScoring(Scoring):
         Tensor of shape (n_members, n_rows, width)
         """
         (centring,) = self.joined.transforms
-        nearest = self.joined.neighbors(centring(self._joined(parts)), own)
+        nearest = self.joined.neighbors(centring(self._joined(parts)), own_groups)
         width = self.joined.references.shape[2]
         place = nearest[:, :, :_N_NEIGHBORS].flatten(1)[:, :, None]
         vectors = self.joined.references.gather(1, place.expand(-1, -1, width))
@@ -215,14 +215,14 @@ class _NeighborRatios(Fitted):
         if hasattr(self, "groups"):
             self._count_groups()
 
-    def forward(self, vectors: Tensor, own: Tensor | None) -> Tensor:
+    def forward(self, vectors: Tensor, own_groups: Tensor | None) -> Tensor:
         """Logarithms of the ratios, shape (n_members, n_rows)."""
-        ratios = self._ratios(*self._search(self.transforms(vectors), own))
+        ratios = self._ratios(*self._search(self.transforms(vectors), own_groups))
         return (ratios / self.unit + _SMALLEST_RATIO).log()
 
-    def _search(self, vectors, own):
+    def _search(self, vectors, own_groups):
         """Distance to the nearest, mean of the 5 nearest, and all neighbours."""
-        indices = self.neighbors(vectors, own)
+        indices = self.neighbors(vectors, own_groups)
         n_members, n_references, width = self.references.shape
         offsets = torch.arange(n_members, device=vectors.device) * n_references
         places = indices[:, :, :_N_NEIGHBORS] + offsets[:, None, None]
@@ -234,17 +234,17 @@ class _NeighborRatios(Fitted):
         return distances.amin(2), distances.mean(2), indices
 
     @torch.no_grad()
-    def neighbors(self, vectors: Tensor, own: Tensor | None) -> Tensor:
+    def neighbors(self, vectors: Tensor, own_groups: Tensor | None) -> Tensor:
         """Indices of the nearest references outside a row's groups, nearest first."""
         products = aligned_product(vectors, self.references.mT)
         squared = products.mul_(-2).add_(self.squared_norms)
         n_own = 1
-        if own is not None:
-            own = own if own.ndim == 2 else own[:, None]
-            n_own = own.shape[1]
-            known = torch.nonzero((own >= 0).any(1)).flatten()
+        if own_groups is not None:
+            own_groups = own_groups if own_groups.ndim == 2 else own_groups[:, None]
+            n_own = own_groups.shape[1]
+            known = torch.nonzero((own_groups >= 0).any(1)).flatten()
             if len(known):
-                kin = (own[known, :, None] == self.groups).any(1)
+                kin = (own_groups[known, :, None] == self.groups).any(1)
                 squared[:, known] = squared[:, known].masked_fill_(kin, torch.inf)
         # What is left for the rows of the largest groups.
         left = len(self.groups) - n_own * self.largest_group

@@ -46,7 +46,7 @@ class Game:
         dict of str to Module
             One, such as the "generator", and perhaps the "discriminator".
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no players().")
 
     def phase(self, step: int) -> Phase:
         """Return what happens in a step: by default all players move.
@@ -86,7 +86,7 @@ class Game:
             For each player its terms by name, already weighted; the player descends
             their sum.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no losses().")
 
 
 class Method(Game, nn.Module):
@@ -104,9 +104,10 @@ class Method(Game, nn.Module):
     build : callable
         ``build("encoder")``, ``build("decoder")`` and ``build("discriminator")`` return
         such a network of the detector's architecture, for all members at once; with
-        ``input_shape`` and ``architecture``, one for other rows or of another
-        architecture. ``build.codes(n)`` returns random codes of shape
-        (n_members, n, latent_dim).
+        ``input_shape``, ``latent_dim`` or ``architecture``, one of other sizes or of
+        another architecture. ``build.members(factory)`` does so with any network
+        that ``factory()`` returns for one member, and ``build.codes(n)`` returns random
+        codes of shape (n_members, n, latent_dim).
     settings : Settings
         The parameters of the detector, with a value in the place of every "auto"; kept
         as ``settings``.
@@ -132,7 +133,7 @@ class Method(Game, nn.Module):
         self.settings = settings
 
     @property
-    def searches(self) -> bool:
+    def searches_codes(self) -> bool:
         """Whether codes are searched for, which takes long and has no gradient."""
         return False
 
@@ -161,7 +162,7 @@ class Method(Game, nn.Module):
         dict of str to Tensor of shape (n_members, n_rows, width)
             Widths may differ between parts.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no parts().")
 
     @classmethod
     def can(cls, name: str) -> bool:

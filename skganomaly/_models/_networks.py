@@ -113,6 +113,7 @@ class Discriminator(nn.Module):
         -------
         Tensor of shape (n_members, n_rows, n_units)
         """
+        # While members are joined, their units are channels side by side.
         n_members, joined, passed = len(x), False, 0
         for module in self.features:
             x = module(x)

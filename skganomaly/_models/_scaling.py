@@ -33,7 +33,7 @@ class Scaling(nn.Module):
 
     Parameters
     ----------
-    kind : {"minmax", "standard", "channel", None}
+    scaler : {"minmax", "standard", "channel", None}
         See :func:`fit_scaling`.
     input_shape : tuple of int
         Shape of one row, channels first.
@@ -44,12 +44,12 @@ class Scaling(nn.Module):
         it, so that they can be recognised.
     """
 
-    def __init__(self, kind, input_shape, center=None, scale=None, single=False):
+    def __init__(self, scaler, input_shape, center=None, scale=None, single=False):
         super().__init__()
         n_features = math.prod(input_shape)
-        self.kind = kind
+        self.scaler = scaler
         self.input_shape = tuple(input_shape)
-        self.clip = _CLIP if kind is not None else _CLIP_UNSCALED
+        self.clip = _CLIP if scaler is not None else _CLIP_UNSCALED
         center = np.zeros(n_features) if center is None else center
         scale = np.ones(n_features) if scale is None else scale
         self.register_buffer("center", torch.from_numpy(center))
@@ -65,6 +65,12 @@ class Scaling(nn.Module):
 
     def forward(self, rows):
         """Scale a tensor of rows, (n_rows, n_features) to (n_rows, *input_shape)."""
+        # One column would be taken for all of them.
+        if rows.shape[1:] != self.center.shape:
+            raise ValueError(
+                f"The rows have shape {tuple(rows.shape)}. Pass them flat, (n_rows, "
+                f"{len(self.center)}), also those of images and windows."
+            )
         rows = rows.to(self.center.device)
         # An exported graph has no branches that depend on a buffer.
         rounded = rows.clamp(-_MOST_SINGLE, _MOST_SINGLE).float().double()
@@ -107,12 +113,12 @@ class Scaling(nn.Module):
         return flat * self.scale.numpy() + self.center.numpy()
 
 
-def fit_scaling(kind, input_shape, X):
+def fit_scaling(scaler, input_shape, X):
     """Learn centre and scale from rows, by blocks.
 
     Parameters
     ----------
-    kind : {"minmax", "standard", "channel", None}
+    scaler : {"minmax", "standard", "channel", None}
         "minmax" divides each column by its range and all columns by one factor that
         brings the root mean square of their standard deviations to 1; "standard"
         divides each by its standard deviation; "channel" maps the range of all
@@ -126,8 +132,8 @@ def fit_scaling(kind, input_shape, X):
     Scaling
     """
     n_features, single = X.shape[1], X.dtype == np.float32
-    if kind is None:
-        return Scaling(kind, input_shape, single=single)
+    if scaler is None:
+        return Scaling(scaler, input_shape, single=single)
     low, high, mean, std = _column_statistics(X)
     with np.errstate(over="ignore"):
         width = high - low
@@ -137,7 +143,7 @@ def fit_scaling(kind, input_shape, X):
             f"Column {column} of X runs from {low[column]:g} to {high[column]:g}, "
             "a range that double precision cannot hold. Rescale or clip it first."
         )
-    if kind == "channel":
+    if scaler == "channel":
         grouped = (input_shape[0], -1)
         low = low.reshape(grouped).min(axis=1, keepdims=True)
         high = high.reshape(grouped).max(axis=1, keepdims=True)
@@ -145,12 +151,12 @@ def fit_scaling(kind, input_shape, X):
         # Half of each bound, as their sum may overflow.
         center = ((low / 2 + high / 2) * ones).ravel()
         scale = (_positive(high / 2 - low / 2) * ones).ravel()
-        return Scaling(kind, input_shape, center, scale, single)
-    scale = _positive(width if kind == "minmax" else std)
-    if kind == "minmax":
+        return Scaling(scaler, input_shape, center, scale, single)
+    scale = _positive(width if scaler == "minmax" else std)
+    if scaler == "minmax":
         spread = math.sqrt(np.mean(np.square(std / scale)))
         scale = scale * (spread or 1.0)
-    return Scaling(kind, input_shape, mean, scale, single)
+    return Scaling(scaler, input_shape, mean, scale, single)
 
 
 def _positive(scale):

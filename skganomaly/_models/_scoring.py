@@ -82,9 +82,9 @@ class Scoring(Fitted):
     """A torch module that turns the parts of rows into scores.
 
     A subclass has :meth:`fit`, which keeps what it learns with :meth:`store`, and
-    ``forward(parts, own=None)``, which returns scores of shape (n_rows,), higher for
-    more anomalous; ``own`` has, for each row, the group of reference rows that it
-    belongs to, or -1.
+    ``forward(parts, own_groups=None)``, which returns scores of shape (n_rows,), higher
+    for more anomalous; ``own_groups`` has, for each row, the group of reference rows
+    that it belongs to, or -1.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ class Scoring(Fitted):
 
     uses_references: ClassVar[bool] = False
     """Whether rows are compared with the reference rows, so that a row which is one of
-    these has to be told of its ``own`` group."""
+    these has to be told of its own group."""
 
     # Whether it can tell what the nearest reference rows, or their codes, are.
     stores_rows = False
@@ -120,7 +120,7 @@ class Scoring(Fitted):
         self : object
             The fitted score.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no fit().")
 
     def reference_scores(
         self, parts: Mapping[str, Tensor], groups: Tensor, values: Tensor
@@ -170,8 +170,8 @@ class Scoring(Fitted):
             # Known are those that equal a row of the others; the first of these counts.
             known = np.full(int(values.max()) + 1, -1)
             known[values[folds != fold].numpy()[::-1]] = kept.numpy()[::-1]
-            own = torch.from_numpy(known[values[rows[-1]].numpy()])
-            scores.append(score(unseen, own))
+            own_groups = torch.from_numpy(known[values[rows[-1]].numpy()])
+            scores.append(score(unseen, own_groups))
         return torch.cat(scores), torch.cat(rows)
 
     def _join(self, parts):
@@ -202,7 +202,7 @@ class PartScoring(Scoring):
         self.store(unit=_typical(magnitudes))
         return self
 
-    def forward(self, parts: dict, own: Tensor | None = None) -> Tensor:
+    def forward(self, parts: dict, own_groups: Tensor | None = None) -> Tensor:
         """Score rows, shape (n_rows,)."""
         return (part_magnitudes(self._join(parts)) / self.unit).mean(0)
 
@@ -228,7 +228,7 @@ class WeightedScoring(Scoring):
         self.store(unit=_typical(self._value(parts)))
         return self
 
-    def forward(self, parts: dict, own: Tensor | None = None) -> Tensor:
+    def forward(self, parts: dict, own_groups: Tensor | None = None) -> Tensor:
         """Score rows, shape (n_rows,)."""
         return (self._value(parts) / self.unit).mean(0)
 
@@ -263,7 +263,7 @@ class JointScoring(Scoring):
         self.store(unit=_typical(part_magnitudes(self.whitening(joined))))
         return self
 
-    def forward(self, parts: dict, own: Tensor | None = None) -> Tensor:
+    def forward(self, parts: dict, own_groups: Tensor | None = None) -> Tensor:
         """Score rows, shape (n_rows,)."""
         whitened = self.whitening(self._join(parts))
         return (part_magnitudes(whitened) / self.unit).mean(0)

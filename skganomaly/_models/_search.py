@@ -30,16 +30,11 @@ class LatentSearch:
 
     Parameters
     ----------
-    n_steps : int
-        Steps of Adam; 0 only chooses the best start.
-    learning_rate : float
-        Step size of Adam, in units of the codes.
-    residual_loss : {"l1", "l2"}
-        Absolute or squared differences, of rows and of features alike.
-    feature_weight : float in [0, 1]
-        Weight :math:`w` of the features.
-    prior_weight : float
-        Weight :math:`v` of the squared code, whose prior is standard normal.
+    options : object
+        Such as those of :mod:`skganomaly.searches`: ``n_steps`` of Adam, of which 0
+        only choose the best start; its ``learning_rate``, in units of the codes;
+        ``residual_loss``, "l1" or "l2", for rows and features alike; and the weights
+        :math:`w`, ``feature_weight``, and :math:`v`, ``prior_weight``.
 
     References
     ----------
@@ -47,16 +42,10 @@ class LatentSearch:
        adversarial networks to guide marker discovery", IPMI 2017, arXiv:1703.05921.
     """
 
-    def __init__(
-        self, *, n_steps, learning_rate, residual_loss, feature_weight, prior_weight
-    ):
-        self.n_steps = n_steps
-        self.learning_rate = learning_rate
-        self.residual_loss = residual_loss
-        self.feature_weight = feature_weight
-        self.prior_weight = prior_weight
+    def __init__(self, options):
+        self.options = options
 
-    def objective(self, generator, features, x: Tensor, z: Tensor) -> Tensor:
+    def objective(self, generator, features, x, z, target=None) -> Tensor:
         """What a search descends, shape (n_members, n_rows).
 
         Parameters
@@ -65,23 +54,21 @@ class LatentSearch:
             The networks: codes to rows, rows to features.
         x : Tensor of shape (n_members, n_rows, ...)
         z : Tensor of shape (n_members, n_rows, latent_dim)
+        target : Tensor of shape (n_members, n_rows, ...) or None, default=None
+            The features of ``x``, where they are known.
         """
-        target = features(x).detach() if self.feature_weight else None
-        return self._objective(generator, features, x, target, z)
-
-    def _objective(self, generator, features, x, target, z):
+        weight, prior = self.options.feature_weight, self.options.prior_weight
         generated = generator(z)
-        value = (1 - self.feature_weight) * self._difference(x, generated)
-        if target is not None:
-            value = value + self.feature_weight * self._difference(
-                target, features(generated)
-            )
-        if self.prior_weight:
-            value = value + self.prior_weight * z.square().mean(2)
+        value = (1 - weight) * self._difference(x, generated)
+        if weight:
+            target = features(x).detach() if target is None else target
+            value = value + weight * self._difference(target, features(generated))
+        if prior:
+            value = value + prior * z.square().mean(2)
         return value
 
     def _difference(self, a, b):
-        return mean_size(a - b, self.residual_loss)
+        return mean_size(a - b, self.options.residual_loss)
 
     def __call__(self, generator, features, x: Tensor, starts: Tensor) -> Tensor:
         """Search from every start of every row.
@@ -106,14 +93,15 @@ class LatentSearch:
             x = x.detach().clone().repeat_interleave(n_starts, dim=1)
             z = starts.detach().clone().flatten(1, 2).requires_grad_()
             with torch.no_grad():
-                target = features(x) if self.feature_weight else None
-            optimizer = torch.optim.Adam([z], self.learning_rate)
+                target = features(x) if self.options.feature_weight else None
+            optimizer = torch.optim.Adam([z], self.options.learning_rate)
             best = z.detach().clone()
             lowest = best.new_full(best.shape[:2], torch.inf)
-            for step in range(self.n_steps + 1):
-                last = step == self.n_steps
+            # Once more than there are steps, as the end of the last one may be best.
+            for step in range(self.options.n_steps + 1):
+                last = step == self.options.n_steps
                 with torch.set_grad_enabled(not last):
-                    value = self._objective(generator, features, x, target, z)
+                    value = self.objective(generator, features, x, z, target)
                 better = value.detach() < lowest
                 lowest = torch.where(better, value.detach(), lowest)
                 best = torch.where(better[:, :, None], z.detach(), best)

@@ -65,14 +65,17 @@ class Fitted(nn.Module):
 
     def _load_from_state_dict(self, state, prefix, *args):
         # What is not there before a fit has no shape that could be compared. What is
-        # there says on which device it is wanted.
+        # there says on which device it is wanted, and is missed if there is nothing.
         device = next((buffer.device for buffer in self.buffers(recurse=False)), None)
-        for name in list(self._buffers):
+        stored = {
+            key.removeprefix(prefix): tensor
+            for key, tensor in state.items()
+            if key.startswith(prefix) and "." not in key.removeprefix(prefix)
+        }
+        for name in list(self._buffers) if stored else ():
             delattr(self, name)
-        for key, tensor in state.items():
-            name = key.removeprefix(prefix)
-            if key.startswith(prefix) and "." not in name:
-                self.register_buffer(name, torch.empty_like(tensor, device=device))
+        for name, tensor in stored.items():
+            self.register_buffer(name, torch.empty_like(tensor, device=device))
         super()._load_from_state_dict(state, prefix, *args)
 
 
@@ -157,6 +160,7 @@ class Whitening(Fitted):
 
     def fit(self, rows):
         """Learn from rows of shape (n_members, n_rows, width)."""
+        # Of an earlier fit, which may have been of the other kind.
         for name in dict(self.named_buffers()):
             delattr(self, name)
         n_rows, width = rows.shape[1:]

@@ -26,21 +26,21 @@ class RowDataset(Dataset):
     Parameters
     ----------
     X : ndarray of shape (n_rows, n_features)
-    scaler : Scaling
+    scaling : Scaling
         Fitted.
     device : torch.device
     """
 
-    def __init__(self, X, scaler, device):
+    def __init__(self, X, scaling, device):
         self.X = X
-        self.scaler = scaler
+        self.scaling = scaling
         self.device = device
         self.resident = None
         if _fits(4 * X.size, device):
-            shape = len(X), *scaler.input_shape
+            shape = len(X), *scaling.input_shape
             self.resident = torch.empty(shape, dtype=torch.float32, device=device)
             for block in row_blocks(*X.shape):
-                self.resident[block] = torch.from_numpy(scaler.transform(X[block]))
+                self.resident[block] = torch.from_numpy(scaling.transform(X[block]))
 
     def __len__(self):
         return len(self.X)
@@ -52,7 +52,7 @@ class RowDataset(Dataset):
         flat = np.asarray(indices.cpu()).ravel()
         # Ascending reads keep a memory map from seeking back and forth.
         unique, inverse = np.unique(flat, return_inverse=True)
-        rows = torch.from_numpy(self.scaler.transform(self.X[unique])[inverse])
+        rows = torch.from_numpy(self.scaling.transform(self.X[unique])[inverse])
         return rows.to(self.device).unflatten(0, indices.shape)
 
 

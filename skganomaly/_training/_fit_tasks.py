@@ -30,6 +30,7 @@ class FitTasks:
         self.n_trainings = n_trainings
         self.snapshot = snapshot
         self.root = None
+        self.n_begun = 0
 
     def run(self, net, label, train):
         """Call ``train()``, telling of each epoch of a net.
@@ -43,6 +44,13 @@ class FitTasks:
         train : callable
             Trains the net.
         """
+        if self.n_begun == self.n_trainings:
+            raise ValueError(
+                f"{type(self.estimator).__name__} trains more often than its "
+                f"_n_trainings, {self.n_trainings}, says. Set it to the number of "
+                "trainings of a fit, or to None if that is not known beforehand."
+            )
+        self.n_begun += 1
         if not hasattr(self.estimator, "_init_callback_context"):
             train()
             return

@@ -6,7 +6,7 @@ _ALLOWED = "optimizer", "compile"
 _ALLOWED_PREFIXES = "optimizer__", "optimizer_d__", "compile__"
 
 # What the detector itself sets, and the parameter that does it.
-_OWN = {
+_SET_BY = {
     "lr": "learning_rate",
     "batch_size": "batch_size",
     "max_epochs": "max_steps",
@@ -49,9 +49,9 @@ def check_net_params(net_params, *, parameters, adversarial):
             )
         if name in _ALLOWED or name.startswith(_ALLOWED_PREFIXES):
             continue
-        own = _OWN.get(name.split("__")[0], name)
-        if own in parameters:
-            remedy = f"The detector sets it: use its parameter {own!r} instead."
+        parameter = _SET_BY.get(name.split("__")[0], name)
+        if parameter in parameters:
+            remedy = f"The detector sets it: use its parameter {parameter!r} instead."
         else:
             remedy = "It is none of the options that may be chosen."
         raise ValueError(

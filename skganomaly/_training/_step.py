@@ -7,6 +7,10 @@ import torch
 
 __all__ = ["Run"]
 
+# What a history records beside losses.
+_ENTRIES = {"batches", "dur", "epoch", "n_steps", "train_batch_count"}
+_ENTRIES |= {"train_batch_size", "train_loss"}
+
 _WARM_UP = 0.02
 _FINAL_RATE = 0.01
 
@@ -98,6 +102,7 @@ class Run:
         losses = self.game.losses(
             rows, self._with_noise(rows), phase, self.sources.get("losses")
         )
+        _check_losses(self.game, losses, phase, len(rows))
         # The losses share a graph, which all but the last backward pass must leave.
         for player in reversed(phase.players):
             last = player == phase.players[0]
@@ -211,6 +216,43 @@ class Run:
 
     def _seeded(self):
         return [(k, v) for k, v in self.sources.items() if v is not None]
+
+
+def _check_losses(game, losses, phase, n_members):
+    """Refuse what a user's losses return in the place of a value for each member."""
+    if not isinstance(losses, dict):
+        raise ValueError(
+            f"{type(game).__name__}.losses returned a {type(losses).__name__}. It has "
+            "to be a dict with a dict of named terms for each player that moves."
+        )
+    for player in phase.players:
+        if not isinstance(losses.get(player), dict):
+            raise ValueError(
+                f"{type(game).__name__}.losses returned no dict of terms for the "
+                f"{player}, who moves."
+            )
+        for name, term in losses[player].items():
+            shape = tuple(getattr(term, "shape", ()))
+            if not isinstance(term, torch.Tensor) or shape != (n_members,):
+                raise ValueError(
+                    f"The loss {name!r} of {type(game).__name__} is a "
+                    f"{type(term).__name__} of shape {shape}. It has to be a tensor "
+                    f"with one value for each member, ({n_members},): the mean over "
+                    "all other axes, as the functions of skganomaly.losses return it."
+                )
+    names = [name for player in phase.players for name in losses[player]]
+    taken = _ENTRIES.intersection(names)
+    if taken:
+        raise ValueError(
+            f"{type(game).__name__}.losses has terms called {sorted(taken)}, which are "
+            "other entries of history_. Give them other names."
+        )
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise ValueError(
+            f"{type(game).__name__}.losses has {sorted(twice)} for two players. Terms "
+            "are recorded by their names, so each needs one of its own."
+        )
 
 
 def _averaged(module):

@@ -12,6 +12,7 @@ from skorch.exceptions import SkorchException
 from .._health import interrupted
 from .._interruption import fitted_at_prompt
 from .._models._networks import build_members
+from .._models._scaling import row_blocks
 from ..architectures import MLP, ConvNet, check_network
 from ._batches import Orders, RowDataset, TensorBatches
 from ._callbacks import callbacks_for, check_callbacks, copy_to_fit
@@ -19,7 +20,7 @@ from ._net import AdversarialNet, DiscriminatorRestart, ProgressBar
 from ._net_params import check_net_params
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy as np
     from torch import nn
@@ -52,6 +53,7 @@ class Builder:
         name: str,
         *,
         input_shape: tuple[int, ...] | None = None,
+        latent_dim: int | None = None,
         architecture: Any = None,
     ) -> nn.Module:
         """Build an "encoder", a "decoder" or a "discriminator".
@@ -61,13 +63,15 @@ class Builder:
         name : str
         input_shape : tuple of int or None, default=None
             Shape of a row for this network, if it is another.
+        latent_dim : int or None, default=None
+            Width of a code for this network, if it is another.
         architecture : object or None, default=None
             What builds it, if not the architecture of the detector.
         """
         shape = input_shape or self.settings.input_shape
         if architecture is None:
             architecture = self.settings.architecture
-        latent_dim = self.settings.latent_dim
+        latent_dim = latent_dim or self.settings.latent_dim
         sizes = {
             "encoder": (shape, latent_dim),
             "decoder": (latent_dim, shape),
@@ -80,13 +84,40 @@ class Builder:
                 "detector needs. See skganomaly.architectures for what it must return."
             )
         check = partial(check_network, name, shape, latent_dim)
-        return build_members(
+        return self.members(
             lambda: factory(*sizes[name]),
-            self.settings.n_members,
-            self.generator,
             getattr(architecture, "initialize", None),
             # Ours are right for any shape, and can be large.
             None if type(architecture) in (MLP, ConvNet) else check,
+        )
+
+    def members(
+        self,
+        factory: Callable[[], nn.Module],
+        initialize: Callable[[nn.Module, torch.Generator], None] | None = None,
+        check: Callable[[nn.Module], None] | None = None,
+    ) -> nn.Module:
+        """Build a network of any kind for all members.
+
+        Parameters
+        ----------
+        factory : callable
+            Returns a new network of one member, which maps tensors (n_rows, ...) to
+            tensors (n_rows, ...).
+        initialize : callable or None, default=None
+            ``initialize(network, generator)`` draws the weights. None leaves them as
+            torch draws them, from a global generator that is seeded for that and put
+            back.
+        check : callable or None, default=None
+            Raises if a network is not what it should be.
+
+        Returns
+        -------
+        nn.Module
+            Maps tensors (n_members, n_rows, ...) to tensors (n_members, n_rows, ...).
+        """
+        return build_members(
+            factory, self.settings.n_members, self.generator, initialize, check
         )
 
     def codes(self, n_codes: int) -> torch.Tensor:
@@ -181,9 +212,28 @@ class Trainer:
         self._rows: RowDataset | None = None
 
     def build(self, method: type[Method]) -> Method:
-        """A method with freshly drawn networks, on the device."""
+        """A method with freshly drawn networks, on the device.
+
+        Parameters
+        ----------
+        method : class derived from Method
+
+        Returns
+        -------
+        Method
+        """
         builder = Builder(self.settings, self.generator)
-        return method(builder, self.settings).to(self.device)
+        built = method(builder, self.settings).to(self.device)
+        # A score that there are no parts for is refused now, not after the training.
+        self.detector._new_model(self.settings, self.scaling, built)
+        return built
+
+    def rows(self) -> Iterator[torch.Tensor]:
+        """The scaled training rows in order, in blocks (n_rows, *input_shape)."""
+        for block in row_blocks(*self.X.shape):
+            yield torch.from_numpy(self.scaling.transform(self.X[block])).to(
+                self.device
+            )
 
     def callbacks(self) -> list[Any]:
         """Copies of the user's callbacks, to listen to one training or more."""
@@ -281,6 +331,11 @@ class Trainer:
     def _new_net(self, game, max_steps, callbacks, phase, options):
         """The skorch net around a game, initialised and not yet trained."""
         settings, detector = self.settings, self.detector
+        if not game.players():
+            raise ValueError(
+                f"{type(game).__name__} has no players. Give it a submodule generator, "
+                "and discriminator if there is one, or override players()."
+            )
         averaged = options["average_decay"] is not None
         check_callbacks(
             callbacks, schedule=settings.learning_rate_schedule, averaged=averaged

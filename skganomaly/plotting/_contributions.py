@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral, Real
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +23,7 @@ from ._drawing import (
     one_axes,
     strip,
 )
-from ._reading import check_has, scores_and_threshold
+from ._reading import check_has, is_number, scores_and_threshold
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -203,11 +203,10 @@ class ContributionDisplay:
         rows = np.atleast_2d(self.contributions)
         drawn = [self._bars_of(i, row, top_k) for i, row in enumerate(rows)]
         caller = f"{type(self).__name__}.plot"
+        size = _figure_size(drawn)
         if len(rows) == 1 and not np.ndim(ax):
-            size = _figure_size(drawn)
             self.axes_ = np.array([one_axes(ax, caller, figsize=size)], dtype=object)
         else:
-            size = _figure_size(drawn)
             self.axes_ = grid_of_axes(ax, len(rows), 1, caller, figsize=size)[:, 0]
         self.ax_, self.figure_ = self.axes_[0], self.axes_[0].figure
         bars = [
@@ -353,9 +352,7 @@ def _row_of(values, i):
 
 
 def _as_text(value):
-    if isinstance(value, Real) and not isinstance(value, bool | np.bool_):
-        return f"{value:.4g}"
-    return _shorten(value)
+    return f"{value:.4g}" if is_number(value) else _shorten(value)
 
 
 def _shorten(text):

@@ -137,8 +137,8 @@ class ImageFolder(ImageSequence):
     ``ImageFolder("bottle", "train/**/*")`` are the images to train on, and
     ``ImageFolder("bottle", "test/**/*")`` those to test with; `folder` may also be
     ``bottle/test``, or a folder of many such as ``bottle``. A mask has the place of its
-    image below ``ground_truth`` and the same name, or the name with ``_mask`` or
-    ``_gt`` behind it, with any ending. All that is not 0 in it is defect. Whatever lies
+    image below ``ground_truth`` and the same name, or the name with "_mask" or
+    "_gt" behind it, with any ending. All that is not 0 in it is defect. Whatever lies
     below a folder of that name (``ground_truth``, if `masks` is no name) is not among
     the images.
 
@@ -194,7 +194,9 @@ class ImageFolder(ImageSequence):
         wanted = _split_pattern(pattern)
         suffixes = _read_suffixes(suffixes)
         no_images = masks if isinstance(masks, str) else _MASKS
-        inside, others, kinds = [], [], set()
+        inside: list[PurePosixPath] = []
+        others: list[PurePosixPath] = []
+        kinds: set[str] = set()
         for found, is_file in _walk(root, PurePosixPath()):
             if no_images in found.parts[:-1]:
                 continue
@@ -308,7 +310,8 @@ class MaskSequence:
 
     def __getitem__(self, index: Any) -> Any:
         if not isinstance(index, int | np.integer) or isinstance(index, bool):
-            return MaskSequence(self._images[index])
+            part: Any = self._images[index]
+            return MaskSequence(part)
         if not -len(self) <= index < len(self):
             raise IndexError(f"There is no mask {index} of {len(self)}.")
         index = int(index) % len(self)

@@ -95,7 +95,7 @@ def channels_of(image: Image.Image) -> int:
 def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     """Open a file, and say in one way whatever goes wrong with it."""
     try:
-        from PIL import Image
+        from PIL import Image, UnidentifiedImageError
     except ImportError as error:
         raise ImportError(
             'Image files are read by Pillow: pip install "skganomaly[images]".'
@@ -121,7 +121,7 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
                 "Cut it into smaller images. (Pillow has a limit of its own, twice "
                 f"PIL.Image.MAX_IMAGE_PIXELS: {error})"
             ) from error
-        except Image.UnidentifiedImageError as error:
+        except UnidentifiedImageError as error:
             start = _first_bytes(path)
             raise ValueError(
                 f"{name} ({size:,} bytes, beginning with {start!r}) is no image that "
@@ -197,8 +197,8 @@ def from_picture(image: Image.Image, name: str, max_pixels: int) -> NDArray[Any]
         )
     _refuse_deep_colour(image, name)
     image.load()
-    # Asked for after loading, as some formats have been turned by then.
-    turn = _orientation(image)
+    # Which Pillow has done for TIFF by now, in older versions without deleting the tag.
+    turn = 1 if image.format == "TIFF" else _orientation(image)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = _without_alpha(image, name)
     if image.mode == "1":
@@ -206,7 +206,7 @@ def from_picture(image: Image.Image, name: str, max_pixels: int) -> NDArray[Any]
     elif image.mode not in _GREY_MODES and not image.mode.startswith("I;"):
         image = image if image.mode == "RGB" else image.convert("RGB")
     pixels = np.asarray(image)
-    if image.mode == "I" and (image.format in _WIDE_GREY):
+    if image.mode == "I" and image.format in _WIDE_GREY:
         pixels = pixels.astype(np.uint16)
     pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     return _turned(pixels, turn)

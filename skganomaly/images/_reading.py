@@ -403,39 +403,39 @@ def as_images(
     _one_of("channels", channels, _CHANNELS)
     _one_of("color", color, _COLORS)
     check_scalar(max_pixels, "max_pixels", Integral, min_val=1)
-    if isinstance(images, ImageSequence):
-        found = images if color == "keep" else images._recolored(color)
-    elif isinstance(images, str | os.PathLike) or is_picture(images):
-        raise _single(images)
-    elif (ndim := len(getattr(images, "shape", ()))) > 1:
-        if isinstance(images, np.ma.MaskedArray):
-            images = without_mask(images, "The array of images")
-        if not hasattr(images, "__getitem__") or hasattr(images, "iloc"):
-            raise TypeError(f"A {type(images).__name__} is no array of images.")
-        found = _ArrayImages(images, layout_of_all(images.shape, channels))
-    else:
-        # Arrays of objects and columns of a table hold images or paths.
-        if ndim or isinstance(images, tuple):
-            images = list(images)
-        if (
-            not hasattr(images, "__len__")
-            or not hasattr(images, "__getitem__")
-            or hasattr(images, "keys")
-        ):
-            raise TypeError(
-                f"A {type(images).__name__} is no sequence of images: pass an array, "
-                "or a list of arrays, of pictures of Pillow or of paths."
-            )
-        # A copy, as what is looked up later must still be there.
-        items = list(images) if isinstance(images, list) else images
-        found = _ListImages(items, channels, max_pixels)
+    found = _sequence_of(images, channels, max_pixels)
     if not len(found):
         raise ValueError(f"There are no images in this {type(images).__name__}.")
     if color != "keep":
-        found._color = color
-    elif isinstance(found, _ListImages):
+        return found._recolored(color)
+    if isinstance(found, _ListImages):
         _compare_channels(found)
     return found
+
+
+def _sequence_of(images: Any, channels: Channels, max_pixels: int) -> ImageSequence:
+    if isinstance(images, ImageSequence):
+        return images
+    if isinstance(images, str | bytes | os.PathLike) or is_picture(images):
+        raise _single(images)
+    n_axes = len(getattr(images, "shape", ()))
+    if n_axes > 1:
+        if isinstance(images, np.ma.MaskedArray):
+            images = without_mask(images, "The array of images")
+        if hasattr(images, "iloc"):
+            raise TypeError(f"A {type(images).__name__} is no array of images.")
+        return _ArrayImages(images, layout_of_all(images.shape, channels))
+    if n_axes or isinstance(images, list | tuple):
+        # Of arrays of objects and columns of a table as well; and a copy of a list, as
+        # what is looked up later must still be there.
+        images = list(images)
+    can_be_read = hasattr(images, "__len__") and hasattr(images, "__getitem__")
+    if not can_be_read or hasattr(images, "keys"):
+        raise TypeError(
+            f"A {type(images).__name__} is no sequence of images: pass an array, or a "
+            "list of arrays, of pictures of Pillow or of paths."
+        )
+    return _ListImages(images, channels, max_pixels)
 
 
 def _one_of(name, value, options):

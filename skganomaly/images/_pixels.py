@@ -129,10 +129,12 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
                 f"{', '.join(FORMATS)}."
             ) from error
         except Exception as error:  # A stranger's file can be wrong in any way.
-            if isinstance(error, MemoryError) or getattr(error, "errno", None):
-                raise
+            if isinstance(error, OSError) and error.errno:
+                raise OSError(error.errno, error.strerror, str(path)) from error
+            # A few wrong bytes can ask for any amount of memory, and give no message.
+            words = str(error) or type(error).__name__
             raise ValueError(
-                f"{name} ({size:,} bytes) is truncated or damaged: {error}. Copy or "
+                f"{name} ({size:,} bytes) is truncated or damaged: {words}. Copy or "
                 "write it again, or leave it out."
             ) from error
 
@@ -174,9 +176,9 @@ def picture_to_array(image: Image.Image, name: str, max_pixels: int) -> NDArray[
     except _Refused as error:
         raise ValueError(str(error)) from None
     except Exception as error:  # It may only be decoded now.
-        if isinstance(error, MemoryError) or getattr(error, "errno", None):
+        if isinstance(error, OSError) and error.errno:
             raise
-        raise ValueError(f"{name} cannot be decoded: {error}.") from error
+        raise ValueError(f"{name} cannot be decoded: {error!r}.") from error
 
 
 def from_picture(image: Image.Image, name: str, max_pixels: int) -> NDArray[Any]:

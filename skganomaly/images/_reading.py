@@ -334,6 +334,8 @@ def as_images(
         An array has shape (n, height, width), (n, channels, height, width) or
         (n, height, width, channels), and may be one that lies in a file, such as a
         memory map. In a sequence, each image has a size, a dtype and a kind of its own.
+        A sequence is whatever has a length and is indexed by position, such as a data
+        set of your own.
     channels : {"auto", "first", "last", "none"}, default="auto"
         Which axis of an image in an array has its channels. "auto" finds out: an image
         of two axes has none, and of three axes the first or last is taken if it alone

@@ -114,7 +114,10 @@ class ImageSequence:
 
     @property
     def n_channels(self) -> int:
-        """Channels of the first image, of which a file's header is read."""
+        """Channels of the first image, which all others must have.
+
+        Of a file, the header is read.
+        """
         return self._channels_after(0)
 
     def _channels_after(self, i: int) -> int:

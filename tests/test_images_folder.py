@@ -41,11 +41,11 @@ def _names(folder):
 
 
 def test_layout_of_mvtec(bottle):
-    train = ImageFolder(bottle, "train/**/*")
+    train = ImageFolder(bottle, "train/**")
     assert _names(train) == [f"train/good/{i:03}.png" for i in range(4)]
     assert set(train.labels) == {1} and set(train.kinds) == {"good"}
     assert list(train.masks) == [None] * 4
-    test = ImageFolder(bottle, "test/**/*")
+    test = ImageFolder(bottle, "test/**")
     assert _names(test) == [
         "test/crack/000.png",
         "test/crack/001.png",
@@ -65,7 +65,7 @@ def test_layout_of_mvtec(bottle):
 
 def test_wherever_the_folder_is_entered(bottle):
     """Kinds, labels and masks are the same."""
-    whole = ImageFolder(bottle, "test/**/*")
+    whole = ImageFolder(bottle, "test/**")
     everything = ImageFolder(bottle.parent)
     assert len(everything) == 8 and len(everything.others) == 1
     chosen = ["test" in path.parts for path in everything.paths]
@@ -101,6 +101,7 @@ def test_days_are_no_kinds(tmp_path):
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [
+        ("**", {"a.png", "b.tif", "x/a.png", "x/c.PNG", "x/y/b.png"}),
         ("**/*", {"a.png", "b.tif", "x/a.png", "x/c.PNG", "x/y/b.png"}),
         ("*", {"a.png", "b.tif"}),
         ("*.png", {"a.png"}),
@@ -264,7 +265,7 @@ def test_masks_that_fit_nothing(bottle):
         ImageFolder(bottle)
     assert caught[0].filename == __file__
     # The pattern alone leaves no mask without an image.
-    ImageFolder(bottle, "train/**/*")
+    ImageFolder(bottle, "train/**")
     for path in folder.glob("00[12]*"):
         path.unlink()
     ImageFolder(bottle, "test/crack/001.png")
@@ -274,7 +275,7 @@ def test_masks_that_fit_nothing(bottle):
 
 
 def test_masks_that_are_refused(bottle):
-    folder = ImageFolder(bottle, "test/**/*")
+    folder = ImageFolder(bottle, "test/**")
     path = folder.masks.paths[0]
     Image.new("L", (8, 12)).save(path)
     with pytest.raises(ValueError, match=r"mask.*12 x 8 pixels.*image.*has 8 x 12"):

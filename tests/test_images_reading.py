@@ -516,6 +516,44 @@ def test_a_bad_first_file_is_to_blame_for_itself_only(pixels, tmp_path):
         images[0]
 
 
+@pytest.mark.parametrize(
+    ("error", "expected", "words"),
+    [
+        (OSError(5, "Input/output error"), OSError, r"Input/output error: .*a\.png"),
+        (MemoryError(), ValueError, r"a\.png.* damaged: MemoryError"),
+        (SyntaxError("no PNG"), ValueError, r"a\.png.* damaged: no PNG"),
+    ],
+)
+def test_whatever_goes_wrong_has_a_name(
+    pixels, tmp_path, monkeypatch, error, expected, words
+):
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+
+    def fail(self):
+        raise error
+
+    images = as_images([tmp_path / "a.png"])
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
+    with pytest.raises(expected, match=words):
+        images[0]
+
+
+def test_data_sets_of_users(pixels):
+    class Own:
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, i):
+            if not isinstance(i, int) or not 0 <= i < 3:
+                raise IndexError(i)
+            return pixels[i:]
+
+    images = as_images(Own())
+    assert [image.shape[1] for image in images[::-1]] == [18, 19, 20]
+    assert images.check() is images and images.n_channels == 3
+
+
 def test_first_picture_of_a_telephone(pixels, tmp_path):
     picture = Image.fromarray(pixels)
     path = tmp_path / "a.jpg"

@@ -55,10 +55,11 @@ class ImageFolder(ImageSequence):
     ----------
     folder : str or path
         Folder to look into, as deep as `pattern` says. Links to folders are followed.
-    pattern : str, default="**/*"
+    pattern : str, default="**"
         Which files to take, by their path within the folder: ``*`` and ``?`` stand for
-        parts of a name and ``**`` for any number of folders. ``"train/good/*"`` are
-        those of one folder, ``"**/*.png"`` all with that ending.
+        parts of a name and ``**`` for any number of folders, at the end with all that
+        is in them. ``"train/good/*"`` are the files of one folder, ``"train/**"`` all
+        in and below one, ``"**/*.png"`` all with that ending.
     suffixes : collection of str or None, default="auto"
         Endings of file names, such as ``[".png", ".tif"]``, in whatever case. "auto"
         are those of all formats that can be read. What has another goes to ``others``.
@@ -93,8 +94,7 @@ class ImageFolder(ImageSequence):
     groups : ndarray of shape (n_images,) or None
         The group of each image, for ``fit(images, groups=images.groups)``.
     masks : MaskSequence or None
-        ``masks[i]`` is read when it is asked for: bool, of shape (height, width), True
-        where image i is defective, or None if it has no mask. None without `masks`.
+        The masks, read when they are asked for.
     others : tuple of Path
         What matches the pattern and is left out: names with another ending, and hidden
         files and folders, whose names begin with a dot.
@@ -134,11 +134,11 @@ class ImageFolder(ImageSequence):
         bottle/test/crack/000.png
         bottle/ground_truth/crack/000_mask.png
 
-    ``ImageFolder("bottle", "train/**/*")`` are the images to train on, and
-    ``ImageFolder("bottle", "test/**/*")`` those to test with; `folder` may also be
+    ``ImageFolder("bottle", "train/**")`` are the images to train on, and
+    ``ImageFolder("bottle", "test/**")`` those to test with; `folder` may also be
     ``bottle/test``, or a folder of many such as ``bottle``. A mask has the place of its
-    image below ``ground_truth`` and the same name, or the name with ``_mask`` or
-    ``_gt`` behind it, with any ending. All that is not 0 in it is defect. Whatever lies
+    image below ``ground_truth`` and the same name, or the name with "_mask" or
+    "_gt" behind it, with any ending. All that is not 0 in it is defect. Whatever lies
     below a folder of that name (``ground_truth``, if `masks` is no name) is not among
     the images.
 
@@ -171,7 +171,7 @@ class ImageFolder(ImageSequence):
     def __init__(
         self,
         folder: str | PathLike[str],
-        pattern: str = "**/*",
+        pattern: str = "**",
         *,
         suffixes: Collection[str] | str | None = "auto",
         good: str | Collection[str] = "good",
@@ -194,7 +194,9 @@ class ImageFolder(ImageSequence):
         wanted = _split_pattern(pattern)
         suffixes = _read_suffixes(suffixes)
         no_images = masks if isinstance(masks, str) else _MASKS
-        inside, others, kinds = [], [], set()
+        inside: list[PurePosixPath] = []
+        others: list[PurePosixPath] = []
+        kinds: set[str] = set()
         for found, is_file in _walk(root, PurePosixPath()):
             if no_images in found.parts[:-1]:
                 continue
@@ -211,7 +213,7 @@ class ImageFolder(ImageSequence):
                     f", but {first_few([str(path) for path in others])}. Images are "
                     "known by the endings of their names, unless suffixes=None."
                     if others
-                    else ". '**/*' are all files, however deep."
+                    else ". '**' are all files, however deep."
                 )
             )
         inside.sort(key=str)
@@ -228,7 +230,11 @@ class ImageFolder(ImageSequence):
 
     @property
     def masks(self) -> MaskSequence | None:
-        """The masks, read when they are asked for."""
+        """The masks, read when they are asked for.
+
+        ``masks[i]`` is bool, of shape (height, width), True where image i is defective,
+        or None if it has no mask. None for all, if the folder was made without `masks`.
+        """
         return None if self._masks is None else MaskSequence(self)
 
     def name(self, i: int) -> str:
@@ -308,7 +314,8 @@ class MaskSequence:
 
     def __getitem__(self, index: Any) -> Any:
         if not isinstance(index, int | np.integer) or isinstance(index, bool):
-            return MaskSequence(self._images[index])
+            part: Any = self._images[index]
+            return MaskSequence(part)
         if not -len(self) <= index < len(self):
             raise IndexError(f"There is no mask {index} of {len(self)}.")
         index = int(index) % len(self)

@@ -95,7 +95,7 @@ def channels_of(image: Image.Image) -> int:
 def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     """Open a file, and say in one way whatever goes wrong with it."""
     try:
-        from PIL import Image
+        from PIL import Image, UnidentifiedImageError
     except ImportError as error:
         raise ImportError(
             'Image files are read by Pillow: pip install "skganomaly[images]".'
@@ -121,7 +121,7 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
                 "Cut it into smaller images. (Pillow has a limit of its own, twice "
                 f"PIL.Image.MAX_IMAGE_PIXELS: {error})"
             ) from error
-        except Image.UnidentifiedImageError as error:
+        except UnidentifiedImageError as error:
             start = _first_bytes(path)
             raise ValueError(
                 f"{name} ({size:,} bytes, beginning with {start!r}) is no image that "
@@ -129,10 +129,12 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
                 f"{', '.join(FORMATS)}."
             ) from error
         except Exception as error:  # A stranger's file can be wrong in any way.
-            if isinstance(error, MemoryError) or getattr(error, "errno", None):
-                raise
+            if isinstance(error, OSError) and error.errno:
+                raise OSError(error.errno, error.strerror, str(path)) from error
+            # A few wrong bytes can ask for any amount of memory, and give no message.
+            words = str(error) or type(error).__name__
             raise ValueError(
-                f"{name} ({size:,} bytes) is truncated or damaged: {error}. Copy or "
+                f"{name} ({size:,} bytes) is truncated or damaged: {words}. Copy or "
                 "write it again, or leave it out."
             ) from error
 
@@ -174,9 +176,9 @@ def picture_to_array(image: Image.Image, name: str, max_pixels: int) -> NDArray[
     except _Refused as error:
         raise ValueError(str(error)) from None
     except Exception as error:  # It may only be decoded now.
-        if isinstance(error, MemoryError) or getattr(error, "errno", None):
+        if isinstance(error, OSError) and error.errno:
             raise
-        raise ValueError(f"{name} cannot be decoded: {error}.") from error
+        raise ValueError(f"{name} cannot be decoded: {error!r}.") from error
 
 
 def from_picture(image: Image.Image, name: str, max_pixels: int) -> NDArray[Any]:
@@ -197,8 +199,8 @@ def from_picture(image: Image.Image, name: str, max_pixels: int) -> NDArray[Any]
         )
     _refuse_deep_colour(image, name)
     image.load()
-    # Asked for after loading, as some formats have been turned by then.
-    turn = _orientation(image)
+    # Which Pillow has done for TIFF by now, in older versions without deleting the tag.
+    turn = 1 if image.format == "TIFF" else _orientation(image)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = _without_alpha(image, name)
     if image.mode == "1":
@@ -206,7 +208,7 @@ def from_picture(image: Image.Image, name: str, max_pixels: int) -> NDArray[Any]
     elif image.mode not in _GREY_MODES and not image.mode.startswith("I;"):
         image = image if image.mode == "RGB" else image.convert("RGB")
     pixels = np.asarray(image)
-    if image.mode == "I" and (image.format in _WIDE_GREY):
+    if image.mode == "I" and image.format in _WIDE_GREY:
         pixels = pixels.astype(np.uint16)
     pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     return _turned(pixels, turn)

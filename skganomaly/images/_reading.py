@@ -114,7 +114,10 @@ class ImageSequence:
 
     @property
     def n_channels(self) -> int:
-        """Channels of the first image, of which a file's header is read."""
+        """Channels of the first image, which all others must have.
+
+        Of a file, the header is read.
+        """
         return self._channels_after(0)
 
     def _channels_after(self, i: int) -> int:
@@ -334,6 +337,8 @@ def as_images(
         An array has shape (n, height, width), (n, channels, height, width) or
         (n, height, width, channels), and may be one that lies in a file, such as a
         memory map. In a sequence, each image has a size, a dtype and a kind of its own.
+        A sequence is whatever has a length and is indexed by position, such as a data
+        set of your own.
     channels : {"auto", "first", "last", "none"}, default="auto"
         Which axis of an image in an array has its channels. "auto" finds out: an image
         of two axes has none, and of three axes the first or last is taken if it alone
@@ -403,39 +408,39 @@ def as_images(
     _one_of("channels", channels, _CHANNELS)
     _one_of("color", color, _COLORS)
     check_scalar(max_pixels, "max_pixels", Integral, min_val=1)
-    if isinstance(images, ImageSequence):
-        found = images if color == "keep" else images._recolored(color)
-    elif isinstance(images, str | os.PathLike) or is_picture(images):
-        raise _single(images)
-    elif (ndim := len(getattr(images, "shape", ()))) > 1:
-        if isinstance(images, np.ma.MaskedArray):
-            images = without_mask(images, "The array of images")
-        if not hasattr(images, "__getitem__") or hasattr(images, "iloc"):
-            raise TypeError(f"A {type(images).__name__} is no array of images.")
-        found = _ArrayImages(images, layout_of_all(images.shape, channels))
-    else:
-        # Arrays of objects and columns of a table hold images or paths.
-        if ndim or isinstance(images, tuple):
-            images = list(images)
-        if (
-            not hasattr(images, "__len__")
-            or not hasattr(images, "__getitem__")
-            or hasattr(images, "keys")
-        ):
-            raise TypeError(
-                f"A {type(images).__name__} is no sequence of images: pass an array, "
-                "or a list of arrays, of pictures of Pillow or of paths."
-            )
-        # A copy, as what is looked up later must still be there.
-        items = list(images) if isinstance(images, list) else images
-        found = _ListImages(items, channels, max_pixels)
+    found = _sequence_of(images, channels, max_pixels)
     if not len(found):
         raise ValueError(f"There are no images in this {type(images).__name__}.")
     if color != "keep":
-        found._color = color
-    elif isinstance(found, _ListImages):
+        return found._recolored(color)
+    if isinstance(found, _ListImages):
         _compare_channels(found)
     return found
+
+
+def _sequence_of(images: Any, channels: Channels, max_pixels: int) -> ImageSequence:
+    if isinstance(images, ImageSequence):
+        return images
+    if isinstance(images, str | bytes | os.PathLike) or is_picture(images):
+        raise _single(images)
+    n_axes = len(getattr(images, "shape", ()))
+    if n_axes > 1:
+        if isinstance(images, np.ma.MaskedArray):
+            images = without_mask(images, "The array of images")
+        if hasattr(images, "iloc"):
+            raise TypeError(f"A {type(images).__name__} is no array of images.")
+        return _ArrayImages(images, layout_of_all(images.shape, channels))
+    if n_axes or isinstance(images, list | tuple):
+        # Of arrays of objects and columns of a table as well; and a copy of a list, as
+        # what is looked up later must still be there.
+        images = list(images)
+    can_be_read = hasattr(images, "__len__") and hasattr(images, "__getitem__")
+    if not can_be_read or hasattr(images, "keys"):
+        raise TypeError(
+            f"A {type(images).__name__} is no sequence of images: pass an array, or a "
+            "list of arrays, of pictures of Pillow or of paths."
+        )
+    return _ListImages(images, channels, max_pixels)
 
 
 def _one_of(name, value, options):

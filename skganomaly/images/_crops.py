@@ -27,8 +27,8 @@ class CropSource:
     """Random crops of images, of which few are in memory at a time.
 
     A small image is kept whole and a piece of a larger one, as long as all of these fit
-    into a budget. Where they do not, each step replaces one, so that a fit of any number
-    of images reads hardly more than one image a step.
+    into a budget. Where they do not, each step replaces one, so that a fit of any
+    number of images reads hardly more than one image a step.
 
     Parameters
     ----------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -87,7 +88,7 @@ class SegmentationNet(nn.Module):
             )
             for level, width in enumerate(_WIDTHS)
         )
-        finer = list(zip(_WIDTHS[:-1], _WIDTHS[1:], strict=True))[::-1]
+        finer = list(pairwise(_WIDTHS))[::-1]
         self.narrow = nn.ModuleList(
             nn.Conv2d(coarse, fine, 1) for fine, coarse in finer
         )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["DrawnDefects", "Painter"]
+__all__ = ["DrawnDefects", "Painter", "check_drawn"]
 
 # A pixel has changed if it has by this much: in units of the images' usual contrast,
 # and on black and white ones as a share of the way from one to the other.
@@ -413,3 +413,26 @@ _FILLS = {
     "noise": _noisy,
     "smooth": _smooth,
 }
+
+
+def check_drawn(drawn, crop):
+    """What a callable of the user's has drawn, if it is of the right kind."""
+    try:
+        image, changed = drawn
+        image, changed = np.asarray(image), np.asarray(changed)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            "What draws defects has to return the crop and which pixels have changed, "
+            f"got {type(drawn).__name__}."
+        ) from error
+    if image.shape != crop.shape or changed.shape != crop.shape[1:]:
+        raise ValueError(
+            f"What draws defects was given a crop of shape {crop.shape} and returned "
+            f"arrays of shapes {image.shape} and {changed.shape}, for the crop and for "
+            "the pixels that have changed; these have to be "
+            f"{crop.shape} and {crop.shape[1:]}."
+        )
+    if not np.isfinite(image).all():
+        raise ValueError("What draws defects has returned a crop that is not finite.")
+    # A copy, as what comes next writes to it.
+    return np.array(image, dtype=np.float32), changed.astype(bool)

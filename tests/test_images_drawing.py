@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 
-from skganomaly.images._crops import CROP_SIDE, RIM, CropSource, HarmlessChanges
+from skganomaly.images._crops import CROP_SIDE, RIM, CropSource, HarmlessChanges, damage
 from skganomaly.images._drawing import _FILLS, DrawnDefects
 from skganomaly.images._masks import SHAPES, MaskPool, NoisePool
 from skganomaly.images._normalising import Normaliser, pad_by_reflection
@@ -278,3 +278,24 @@ def test_source_is_reproducible():
             source.advance()
         drawn.append(np.stack(crops))
     assert_array_equal(*drawn)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float64])
+@pytest.mark.parametrize("shape", [(3, 200, 120), (1, 20, 300)])
+def test_defects_in_the_units_of_the_image(shape, dtype):
+    """Defects are seen in a whole image, and what they don't cover stays as it was."""
+    generator = np.random.default_rng(0)
+    image = generator.integers(100, 200, shape).astype(dtype)
+    before = image.copy()
+    normaliser = Normaliser(shape[0]).fit([image])
+    painter, n_drawn = _painter(n_channels=shape[0]), 0
+    for _ in range(20):
+        damaged, changed = damage(image, painter, normaliser, generator)
+        assert damaged.dtype == image.dtype and changed.shape == shape[1:]
+        difference = np.abs(damaged.astype(float) - image).max(axis=0)
+        # Rounded to integers, and cut off at their limits.
+        assert difference[changed].min(initial=99) >= 0.12 * 28 - 1
+        assert difference[~changed].max() <= 0.12 * 31 + 1
+        n_drawn += changed.any()
+    assert n_drawn > 10
+    assert_array_equal(image, before)

@@ -3,10 +3,11 @@
 import numpy as np
 from scipy import ndimage
 
+from ._drawing import check_drawn
 from ._masks import NoisePool, log_uniform
 from ._normalising import pad_by_reflection
 
-__all__ = ["CROP_SIDE", "RIM", "CropSource", "HarmlessChanges"]
+__all__ = ["CROP_SIDE", "RIM", "CropSource", "HarmlessChanges", "damage"]
 
 CROP_SIDE = 96
 
@@ -22,13 +23,16 @@ _BEYOND = CROP_SIDE // 4
 _KEPT_BYTES = 2**26
 _PIECE_SIDE = 4 * CROP_SIDE
 
+# How often a defect is drawn anew that nothing is seen of.
+_ATTEMPTS = 4
+
 
 class CropSource:
     """Random crops of images, of which few are in memory at a time.
 
     A small image is kept whole and a piece of a larger one, as long as all of these fit
-    into a budget. Where they do not, each step replaces one, so that a fit of any number
-    of images reads hardly more than one image a step.
+    into a budget. Where they do not, each step replaces one, so that a fit of any
+    number of images reads hardly more than one image a step.
 
     Parameters
     ----------
@@ -139,3 +143,54 @@ class HarmlessChanges:
         rows, columns = (np.linspace(-1, 1, length) for length in crop.shape[1:])
         crop += (slope[0] * rows[:, None] + slope[1] * columns).astype(np.float32)
         return crop
+
+
+def damage(image, draw, normaliser, generator):
+    """Draw defects into an image as it is in the user's units.
+
+    They lie in one window of the size of the crops that a network is trained on, or in
+    all of a smaller image.
+
+    Parameters
+    ----------
+    image : ndarray of shape (n_channels, height, width)
+        It is not written to.
+    draw : callable
+        ``(crop, generator) -> crop, changed``.
+    normaliser : Normaliser
+        Fitted.
+    generator : numpy.random.Generator
+        Source of all that is random.
+
+    Returns
+    -------
+    damaged : ndarray of shape (n_channels, height, width)
+        Of the same dtype as the image. Pixels that were not drawn into are the same.
+    changed : ndarray of bool, of shape (height, width)
+        Which pixels are different; none are if nothing was drawn.
+    """
+    centre, scale = normaliser.scale_of(image)
+    changed = np.zeros(image.shape[1:], dtype=bool)
+    window = []
+    for length in image.shape[1:]:
+        start = int(generator.integers(max(length - CROP_SIDE, 0) + 1))
+        window.append(slice(start, min(start + CROP_SIDE, length)))
+    damaged = image.copy()
+    part = (slice(None), *window)
+    content = image[part]
+    padded, top, left = pad_by_reflection(content, 0, (CROP_SIDE, CROP_SIDE))
+    crop = ((padded - centre) / scale).astype(np.float32)
+    inside = np.s_[top : top + content.shape[1], left : left + content.shape[2]]
+    for _ in range(_ATTEMPTS):
+        drawn, found = check_drawn(draw(crop, generator), crop)
+        # In a small image it may lie in what that was continued by.
+        if found[inside].any():
+            break
+    change = (drawn - crop)[(slice(None), *inside)]
+    new = content + change * scale
+    if np.issubdtype(image.dtype, np.integer):
+        limits = np.iinfo(image.dtype)
+        new = np.rint(new).clip(limits.min, limits.max)
+    damaged[part] = np.where(change != 0, new, content).astype(image.dtype)
+    changed[tuple(window)] = found[inside]
+    return damaged, changed

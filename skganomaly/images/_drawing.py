@@ -9,15 +9,16 @@ import numpy as np
 from scipy import ndimage
 from sklearn.base import BaseEstimator
 
-from .._compat import Interval
+from .._compat import Interval, StrOptions
 from ._masks import SHAPES, MaskPool, NoisePool, log_uniform
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import Literal
 
     from numpy.typing import NDArray
 
-__all__ = ["DrawnDefects", "Painter"]
+__all__ = ["DrawnDefects", "Painter", "check_drawn"]
 
 # A pixel has changed if it has by this much: in units of the images' usual contrast,
 # and on black and white ones as a share of the way from one to the other.
@@ -58,7 +59,7 @@ class DrawnDefects(BaseEstimator):
         ragged spot or several, "region" a patch with soft edges, "box" an ellipse or
         rectangle, "line" a scratch or crack, "streak" a line that is long, wide and
         soft.
-    fills : sequence of str, default: all of them
+    fills : sequence of str or "all", default="all"
         What shapes are filled with: "offset" is the content made brighter or darker,
         "flat" one value of another crop, "paste" a piece of another crop or of another
         place, "displaced" the content moved by 2 to 16 pixels, "blurred" the content
@@ -86,7 +87,7 @@ class DrawnDefects(BaseEstimator):
 
     _parameter_constraints = {
         "shapes": ["array-like"],
-        "fills": ["array-like"],
+        "fills": ["array-like", StrOptions({"all"})],
         "sizes": ["array-like"],
         "contrasts": ["array-like"],
         "second_fraction": [Interval(Real, 0, 1, closed="both")],
@@ -96,16 +97,7 @@ class DrawnDefects(BaseEstimator):
         self,
         *,
         shapes: Sequence[str] = ("blob", "region", "box", "line", "line"),
-        fills: Sequence[str] = (
-            "offset",
-            "flat",
-            "paste",
-            "displaced",
-            "blurred",
-            "contrast",
-            "noise",
-            "smooth",
-        ),
+        fills: Sequence[str] | Literal["all"] = "all",
         sizes: tuple[float, float] = (1.5, 34.0),
         contrasts: tuple[float, float] = (0.2, 2.5),
         second_fraction: float = 0.4,
@@ -140,11 +132,19 @@ class DrawnDefects(BaseEstimator):
         """
         self._validate_params()
         _check_names("shapes", self.shapes, SHAPES)
-        _check_names("fills", self.fills, _FILLS)
+        fills = list(_FILLS) if isinstance(self.fills, str) else self.fills
+        _check_names("fills", fills, _FILLS)
         _check_range("sizes", self.sizes)
         _check_range("contrasts", self.contrasts)
+        seed = int(generator.integers(2**63))
         return Painter(
-            self, crops[:_N_MATERIAL], seed=int(generator.integers(2**63)), hard=hard
+            crops[:_N_MATERIAL],
+            masks=MaskPool(seed, self.shapes, self.sizes),
+            noise=NoisePool(seed),
+            fills=[_FILLS[name] for name in fills],
+            contrasts=tuple(self.contrasts),
+            second_fraction=self.second_fraction,
+            hard=hard,
         )
 
 
@@ -171,26 +171,40 @@ class Painter:
 
     Parameters
     ----------
-    defects : DrawnDefects
-        What to draw.
     crops : sequence of ndarray of shape (n_channels, height, width)
         To take fills from.
-    seed : int
-        Of shapes and noise.
+    masks : MaskPool
+        Shapes.
+    noise : NoisePool
+        For fills.
+    fills : list of callable
+        ``(painter, crop, place, strength, generator) -> content`` of the place.
+    contrasts : tuple of float
+        Smallest and largest strength.
+    second_fraction : float
+        Share of the drawings that are of two defects.
     hard : bool
         Whether the images are black and white.
     """
 
     def __init__(
-        self, defects: DrawnDefects, crops: Sequence[NDArray], *, seed: int, hard: bool
+        self,
+        crops: Sequence[NDArray],
+        *,
+        masks: MaskPool,
+        noise: NoisePool,
+        fills: Sequence[Callable[..., NDArray]],
+        contrasts: tuple[float, float],
+        second_fraction: float,
+        hard: bool,
     ) -> None:
         self.crops = list(crops)
+        self.masks = masks
+        self.noise = noise
+        self.fills = list(fills)
+        self.contrasts = contrasts
+        self.second_fraction = second_fraction
         self.hard = hard
-        self.contrasts = tuple(defects.contrasts)
-        self.second_fraction = defects.second_fraction
-        self._fills = [_FILLS[name] for name in defects.fills]
-        self._masks = MaskPool(seed, defects.shapes, defects.sizes)
-        self.noise = NoisePool(seed)
 
     def __call__(
         self, crop: NDArray, generator: np.random.Generator
@@ -232,7 +246,7 @@ class Painter:
 
     def _fill_one(self, drawn, generator):
         """Draw one defect into an array, in place."""
-        mask = _turned(self._masks.draw(generator), generator)
+        mask = _turned(self.masks.draw(generator), generator)
         place, piece = _overlap(mask.shape, drawn.shape[1:], generator)
         opacity = mask[piece]
         if generator.random() < 0.5:
@@ -241,7 +255,7 @@ class Painter:
         if self.hard:
             # Less than from one of the two values to the other is not seen.
             strength = 2 * max(strength, 1.0)
-        fill = self._fills[generator.integers(len(self._fills))]
+        fill = self.fills[generator.integers(len(self.fills))]
         content = drawn[(slice(None), *place)]
         content += opacity * (fill(self, drawn, place, strength, generator) - content)
 
@@ -399,3 +413,26 @@ _FILLS = {
     "noise": _noisy,
     "smooth": _smooth,
 }
+
+
+def check_drawn(drawn, crop):
+    """What a callable of the user's has drawn, if it is of the right kind."""
+    try:
+        image, changed = drawn
+        image, changed = np.asarray(image), np.asarray(changed)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            "What draws defects has to return the crop and which pixels have changed, "
+            f"got {type(drawn).__name__}."
+        ) from error
+    if image.shape != crop.shape or changed.shape != crop.shape[1:]:
+        raise ValueError(
+            f"What draws defects was given a crop of shape {crop.shape} and returned "
+            f"arrays of shapes {image.shape} and {changed.shape}, for the crop and for "
+            "the pixels that have changed; these have to be "
+            f"{crop.shape} and {crop.shape[1:]}."
+        )
+    if not np.isfinite(image).all():
+        raise ValueError("What draws defects has returned a crop that is not finite.")
+    # A copy, as what comes next writes to it.
+    return np.array(image, dtype=np.float32), changed.astype(bool)

@@ -94,30 +94,42 @@ def _walk(length, bend, generator):
 
 
 def _canvas(points, margin):
-    """An empty mask around points, and what these are in it."""
+    """An empty mask around points, and where these are in it.
+
+    Returns
+    -------
+    mask : ndarray of bool
+    places : tuple of ndarray
+    """
     points = np.rint(points).astype(int)
     points = points - points.min(axis=0) + margin
-    mask = np.zeros(points.max(axis=0) + 1 + margin, dtype=bool)
-    mask[tuple(points.T)] = True
-    return mask
+    return np.zeros(points.max(axis=0) + 1 + margin, dtype=bool), tuple(points.T)
 
 
 def _line(size, limits, generator):
     """A scratch or a crack: a walk of one to three pixels' width."""
     length = log_uniform(generator, min(5.0, limits[1]), 3 * limits[1])
     width = generator.choice([1, 1, 1, 2, 2, 3])
-    mask = _canvas(_walk(length, generator.uniform(0.02, 0.35), generator), 2)
+    walk = _walk(length, generator.uniform(0.02, 0.35), generator)
+    mask, places = _canvas(walk, 2)
+    mask[places] = True
     return ndimage.binary_dilation(mask, np.ones((width, width))) if width > 1 else mask
 
 
 def _streak(size, limits, generator):
-    """A line that is long, wide and soft, and nearly straight."""
+    """A line that is long, wide and soft, and nearly straight; it may fade away."""
     length = generator.uniform(1.0, 4.0) * limits[1]
     sigma = log_uniform(generator, 1.5, max(limits[1] / 6, 2.0))
-    points = _walk(length, generator.uniform(0.0, 0.03), generator)
-    mask = _canvas(points, math.ceil(_REACH * sigma))
-    distance = ndimage.distance_transform_edt(~mask)
-    return np.exp(-0.5 * (distance / sigma) ** 2)
+    walk = _walk(length, generator.uniform(0.0, 0.03), generator)
+    mask, places = _canvas(walk, math.ceil(_REACH * sigma))
+    mask[places] = True
+    distance, nearest = ndimage.distance_transform_edt(~mask, return_indices=True)
+    strength = np.zeros(mask.shape)
+    # Both ends fade over shares of the length of their own.
+    along = np.linspace(0, 1, len(walk))
+    fade = generator.uniform(0.02, 0.5, size=2)
+    strength[places] = np.minimum(1, np.minimum(along / fade[0], (1 - along) / fade[1]))
+    return strength[tuple(nearest)] * np.exp(-0.5 * (distance / sigma) ** 2)
 
 
 SHAPES = {

@@ -36,8 +36,8 @@ class Normaliser(nn.Module):
     def __init__(self, n_channels):
         super().__init__()
         self.register_buffer("is_hard", torch.tensor(False))
-        self.register_buffer("low", torch.zeros(n_channels, dtype=torch.float64))
-        self.register_buffer("spread", torch.ones(n_channels, dtype=torch.float64))
+        self.register_buffer("low", torch.zeros(n_channels))
+        self.register_buffer("spread", torch.ones(n_channels))
 
     @property
     def hard(self):
@@ -85,7 +85,7 @@ class Normaliser(nn.Module):
         -------
         centre, scale : ndarray of shape (n_channels, 1, 1)
         """
-        low, spread = self.low.cpu().numpy(), self.spread.cpu().numpy()
+        low, spread = (each.cpu().double().numpy() for each in (self.low, self.spread))
         if self.hard:
             centre, scale = low + spread / 2, spread / 2
         else:
@@ -93,7 +93,7 @@ class Normaliser(nn.Module):
             scale = np.maximum(deviation, spread)
         return centre[:, None, None], scale[:, None, None]
 
-    def __call__(self, image):
+    def forward(self, image):
         """The image, normalised, in single precision."""
         centre, scale = self.scale_of(image)
         return ((image - centre) / scale).astype(np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 from .._models._networks import initialize_layers
 from .._process import own_settings
 from ._crops import CROP_SIDE, RIM, CropSource, HarmlessChanges
+from ._drawing import check_drawn
 from ._normalising import Normaliser, pad_by_reflection
 
 if TYPE_CHECKING:
@@ -87,7 +89,7 @@ class SegmentationNet(nn.Module):
             )
             for level, width in enumerate(_WIDTHS)
         )
-        finer = list(zip(_WIDTHS[:-1], _WIDTHS[1:], strict=True))[::-1]
+        finer = list(pairwise(_WIDTHS))[::-1]
         self.narrow = nn.ModuleList(
             nn.Conv2d(coarse, fine, 1) for fine, coarse in finer
         )
@@ -287,7 +289,7 @@ def train_segmenter(
     def example():
         crop, changed = crops.draw(), np.zeros((CROP_SIDE, CROP_SIDE), dtype=bool)
         if generator.random() >= clean_fraction:
-            crop, changed = _checked(draw(crop, generator), crop)
+            crop, changed = check_drawn(draw(crop, generator), crop)
         return vary(crop, generator), changed
 
     optimizer = torch.optim.AdamW(
@@ -315,6 +317,11 @@ def train_segmenter(
     with torch.no_grad():
         for mean, parameter in zip(average, network.parameters(), strict=True):
             parameter.copy_(mean)
+    if not all(torch.isfinite(each).all() for each in network.state_dict().values()):
+        raise RuntimeError(
+            "The training of the segmenter ended in weights that are not finite; try a "
+            f"lower learning_rate than {learning_rate}."
+        )
     return segmenter.requires_grad_(False).eval()
 
 
@@ -371,26 +378,3 @@ def _material(crops):
         if place % 8 == 7:
             crops.advance()
     return material
-
-
-def _checked(drawn, crop):
-    """What a callable of the user's has drawn, if it is of the right kind."""
-    try:
-        image, changed = drawn
-        image, changed = np.asarray(image), np.asarray(changed)
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            "What draws defects has to return the crop and which pixels have changed, "
-            f"got {type(drawn).__name__}."
-        ) from error
-    if image.shape != crop.shape or changed.shape != crop.shape[1:]:
-        raise ValueError(
-            f"What draws defects was given a crop of shape {crop.shape} and returned "
-            f"arrays of shapes {image.shape} and {changed.shape}, for the crop and for "
-            "the pixels that have changed; these have to be "
-            f"{crop.shape} and {crop.shape[1:]}."
-        )
-    if not np.isfinite(image).all():
-        raise ValueError("What draws defects has returned a crop that is not finite.")
-    # A copy, as what comes next writes to it.
-    return np.array(image, dtype=np.float32), changed.astype(bool)

@@ -4,12 +4,12 @@ from ._detector import ImageDetector
 from ._drawing import DrawnDefects
 from ._features import FrozenFeatures
 from ._folder import ImageFolder, MaskSequence
-from ._methods import DrawnDefectsMethod
+from ._methods import DefectDiscriminator
 from ._reading import ImageSequence, as_images
 
 __all__ = [
+    "DefectDiscriminator",
     "DrawnDefects",
-    "DrawnDefectsMethod",
     "FrozenFeatures",
     "ImageDetector",
     "ImageFolder",

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.metrics import roc_auc_score
 from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
@@ -22,17 +23,18 @@ from .._groups import one_score_a_group
 from .._process import own_settings
 from .._seed import draw_seed
 from ..thresholds import p_values
-from ._methods import DrawnDefectsMethod
+from ._crops import damage
+from ._drawing import DrawnDefects
+from ._methods import DefectDiscriminator
+from ._normalising import Normaliser
 from ._reading import as_images
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
     from typing import Literal
 
     from numpy.typing import ArrayLike, NDArray
     from typing_extensions import Self
 
-    from ._reading import ImageSequence
 
 __all__ = ["ImageDetector"]
 
@@ -51,7 +53,7 @@ class ImageDetector(DecisionMixin, OutlierMixin, BaseEstimator):
     Parameters
     ----------
     method : {"defects"}, object or list of objects, default="defects"
-        How pixels are scored. "defects" is :class:`DrawnDefectsMethod`, which needs no
+        How pixels are scored. "defects" is :class:`DefectDiscriminator`, which needs no
         pretrained weights; :class:`FrozenFeatures` takes a network of yours. Methods of
         a list are weighted by how well each tells defects that are drawn into normal
         images from the images as they were, which needs no labels.
@@ -159,7 +161,7 @@ class ImageDetector(DecisionMixin, OutlierMixin, BaseEstimator):
 
     def _methods(self):
         methods = self.method if isinstance(self.method, list) else [self.method]
-        return [DrawnDefectsMethod() if m == "defects" else clone(m) for m in methods]
+        return [DefectDiscriminator() if m == "defects" else clone(m) for m in methods]
 
     def _set(self, threshold, rate):
         check_rate(rate, "false_alarm_rate")
@@ -214,7 +216,9 @@ class ImageDetector(DecisionMixin, OutlierMixin, BaseEstimator):
 
     def regions(self, images: Any) -> list[list[dict[str, Any]]]:
         """For each image, what of its map is above the threshold."""
-        return [find_regions(found, self.threshold_) for found in self.anomaly_map(images)]
+        return [
+            find_regions(found, self.threshold_) for found in self.anomaly_map(images)
+        ]
 
     def p_values(self, images: Any) -> NDArray[np.float64]:
         """How usual an image's score is among normal images."""
@@ -273,31 +277,20 @@ def _weigh(fitted, images, unseen, groups, rng):
     n = len(fitted)
     if n == 1:
         return np.ones(1), np.zeros(1), np.ones(1)
-    from sklearn.metrics import roc_auc_score
-
-    from ._drawing import DrawnDefects
-    from ._normalising import Normaliser
-
     normaliser = Normaliser(len(images[0])).fit(images[unseen])
-    painter = None
+    material = [normaliser(images[i]) for i in unseen[:20]]
+    painter = DrawnDefects().prepare(material, rng, hard=normaliser.hard)
     clean, drawn = [[] for _ in range(n)], [[] for _ in range(n)]
     for i in unseen:
         image = images[i]
-        centre, scale = normaliser.scale_of(image)
-        normal = ((image - centre) / scale).astype(np.float32)
-        if painter is None:
-            painter = DrawnDefects().prepare([normal], rng, hard=normaliser.hard)
-        changed, where = painter(normal, rng)
-        damaged = changed * scale + centre
-        if np.issubdtype(image.dtype, np.integer):
-            limits = np.iinfo(image.dtype)
-            damaged = np.clip(damaged, limits.min, limits.max).round()
-        damaged = damaged.astype(image.dtype)
+        damaged, _ = damage(image, painter, normaliser, rng)
         for k, one in enumerate(fitted):
             clean[k].append(image_score(one.map(image, int(groups[i]))))
             drawn[k].append(image_score(one.map(damaged, int(groups[i]))))
     y = np.r_[np.zeros(len(unseen)), np.ones(len(unseen))]
-    aucs = np.array([roc_auc_score(y, c + d) for c, d in zip(clean, drawn, strict=True)])
+    aucs = np.array(
+        [roc_auc_score(y, c + d) for c, d in zip(clean, drawn, strict=True)]
+    )
     weights = np.clip(2 * aucs - 1, 0, None) ** _POWER
     weights = weights / weights.sum() if weights.any() else np.full(n, 1 / n)
     units = [max(np.std(c), _TINY) for c in clean]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator
 from torch import nn
 from torch.nn import functional as F
 
-from .._compat import HasMethods, Interval, StrOptions
+from .._compat import Interval, StrOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -159,7 +159,10 @@ class _Extractor(nn.Module):
             x = F.interpolate(x, scale_factor=scale, mode="bilinear", antialias=True)
         maps = self._maps(x)
         pad = self.neighbourhood // 2
-        maps = [F.avg_pool2d(m, self.neighbourhood, 1, pad, count_include_pad=False) for m in maps]
+        maps = [
+            F.avg_pool2d(m, self.neighbourhood, 1, pad, count_include_pad=False)
+            for m in maps
+        ]
         largest = max(maps, key=lambda m: m.shape[-1]).shape[-2:]
         maps = [
             m if m.shape[-2:] == largest else F.interpolate(m, largest, mode="bilinear")
@@ -200,14 +203,18 @@ class FeatureMemory(nn.Module):
             if options.memory == "gaussian":
                 self.places.append(_Gaussian(vectors))
             else:
-                self.places.append(_Bank(vectors, owners, options.max_references, generator))
+                self.places.append(
+                    _Bank(vectors, owners, options.max_references, generator)
+                )
 
     def map(self, image, own=-1):
         """Distances, (height, width), float32; of a group's own vectors none counts."""
         total = 0
         for scale, place in zip(self.scales, self.places, strict=True):
             features = self.extract(image, scale)
-            distances = place(features.flatten(1).T, own).view(1, 1, *features.shape[1:])
+            distances = place(features.flatten(1).T, own).view(
+                1, 1, *features.shape[1:]
+            )
             total = total + F.interpolate(
                 distances / place.unit, image.shape[-2:], mode="bilinear"
             )
@@ -247,7 +254,9 @@ class _Gaussian(nn.Module):
         covariance = torch.cov(rows.T)
         diagonal = covariance.diagonal().clamp_min(_TINY)
         shrunk = (1 - _SHRINKAGE) * covariance + _SHRINKAGE * torch.diag(diagonal)
-        factor = torch.linalg.cholesky(shrunk + 1e-6 * diagonal.mean() * torch.eye(len(mean)))
+        factor = torch.linalg.cholesky(
+            shrunk + 1e-6 * diagonal.mean() * torch.eye(len(mean))
+        )
         inverse = torch.linalg.solve_triangular(
             factor, torch.eye(len(mean), dtype=torch.float64), upper=False
         )

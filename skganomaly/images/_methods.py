@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from ._segmenter import Segmenter
 
-__all__ = ["DrawnDefectsMethod"]
+__all__ = ["DefectDiscriminator"]
 
 
-class DrawnDefectsMethod(BaseEstimator):
+class DefectDiscriminator(BaseEstimator):
     """A small network learns which pixels of normal images were changed.
 
     Defects are drawn into crops of normal images, and a fully convolutional network is

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import warnings
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ from tqdm import tqdm
 
 from .._all_or_nothing import all_or_nothing
 from .._compat import HasMethods, Interval, StrOptions, _fit_context
-from .._cut import check_rate, fit_threshold
+from .._cut import check_rate, fit_threshold, is_auto
 from .._decisions import DecisionMixin
 from .._device import resolve_device
 from .._groups import one_score_a_group
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from typing_extensions import Self
 
+    from .._cut import Threshold
+
 
 __all__ = ["ImageDetector"]
 
@@ -42,38 +46,85 @@ __all__ = ["ImageDetector"]
 _N_LARGEST = 100
 
 # Methods together: how well each tells drawn defects counts with this power.
-_POWER = 2.0
+_POWER = 1.0
+
+# Images that drawn defects take their fills from.
+_N_MATERIAL = 20
 
 _TINY = 1e-12
 
 
 class ImageDetector(DecisionMixin, OutlierMixin, BaseEstimator):
-    """Finds images with defects, and where these are.
+    """Finds images with defects, and where in them these are.
+
+    scikit-learn's face over *images*: of any size, also mixed, read one at a time from
+    arrays, lists or files. Each gets one score, one label, and a map in its
+    own size. The detectors of :mod:`skganomaly` take an image for a row, which suits
+    small aligned pictures that are anomalous as a whole; this one looks at pixels and
+    their surroundings, for defects that may be small and anywhere.
 
     Parameters
     ----------
-    method : {"defects"}, object or list of objects, default="defects"
-        How pixels are scored. "defects" is :class:`DefectDiscriminator`, which needs no
-        pretrained weights; :class:`FrozenFeatures` takes a network of yours. Methods of
-        a list are weighted by how well each tells defects that are drawn into normal
-        images from the images as they were, which needs no labels.
+    method : "defects", object or list of objects, default="defects"
+        What scores pixels. "defects" is :class:`DefectDiscriminator`, which needs no
+        pretrained weights; :class:`FrozenFeatures` takes a network of yours. Methods in
+        a list are weighted by how well each tells defects that are drawn into held-out
+        normal images from these as they were, which needs no labels.
     channels : {"auto", "first", "last", "none"}, default="auto"
-        Which axis of an array has the channels; see :func:`as_images`.
-    validation_fraction : float, default=0.2
-        Share of the images, or of their groups, that nothing is trained on and that
-        the threshold is found from. Not needed by methods that leave an image's own
-        group out.
-    false_alarm_rate : float, default=0.05
-        Share of new normal images that may be flagged.
+        Which axis of an image in an array has the channels; see :func:`as_images`.
+    validation_fraction : float in (0, 1), default=0.2
+        Share of the images, or of their groups, that nothing is trained on. Their
+        scores are the reference scores that the threshold is found from.
+    false_alarm_rate : float in (0, 1), default=0.05
+        Share of *unseen normal* images that may be flagged.
     threshold : str, float, callable or object, default="auto"
-        How the cut is found from the reference scores; see
+        How the cut is found from the reference scores, as for
         :class:`~skganomaly.GANomalyDetector`.
     device : str or torch.device, default="auto"
-        Where to train and score.
+        Where to train and score. "auto" takes CUDA when there is one, then MPS, then
+        the CPU.
     random_state : int, RandomState instance or None, default=None
-        Decides all that is drawn.
+        Decides all that is drawn. The same seed gives the same scores on the same
+        machine with the same number of threads.
     verbose : int, default=0
-        Anything above 0 shows progress.
+        Anything above 0 shows progress bars of the training and of scoring.
+
+    Attributes
+    ----------
+    offset_ : float
+        The cut in the units of ``score_samples``.
+    threshold_ : float
+        The same cut in the units of ``anomaly_score``, ``-offset_``.
+    threshold_rule_ : object
+        The fitted threshold rule.
+    reference_scores_ : ndarray of shape (n_held_out_groups,)
+        Sorted scores of held-out images, one for each group.
+    methods_ : list
+        The fitted methods, each with ``map(image)``.
+    weights_ : ndarray of shape (n_methods,)
+        What each counts for; they add up to 1.
+    units_ : ndarray of shape (n_methods,)
+        What the map of each is divided by: the standard deviation of the scores of
+        held-out images, or 1 if there is one method only.
+    n_held_out_ : int
+        Images that nothing was trained on.
+    n_channels_ : int
+        Channels of an image.
+
+    See Also
+    --------
+    skganomaly.GANomalyDetector : For tables, windows, and small aligned pictures.
+    ImageFolder : Images as files.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skganomaly.images import DefectDiscriminator, ImageDetector
+    >>> images = np.random.default_rng(0).normal(size=(40, 48, 64))
+    >>> method = DefectDiscriminator(n_steps=5)
+    >>> detector = ImageDetector(method=method, random_state=0).fit(images)
+    >>> detector.anomaly_map(images[:2])[0].shape
+    (48, 64)
     """
 
     _parameter_constraints = {
@@ -92,6 +143,14 @@ class ImageDetector(DecisionMixin, OutlierMixin, BaseEstimator):
         "verbose": ["verbose"],
     }
 
+    methods_: list[Any]
+    weights_: NDArray[np.float64]
+    units_: NDArray[np.float64]
+    threshold_rule_: Any
+    reference_scores_: NDArray[np.float64]
+    n_held_out_: int
+    n_channels_: int
+
     def __init__(
         self,
         *,
@@ -99,7 +158,7 @@ class ImageDetector(DecisionMixin, OutlierMixin, BaseEstimator):
         channels: Literal["auto", "first", "last", "none"] = "auto",
         validation_fraction: float = 0.2,
         false_alarm_rate: float = 0.05,
-        threshold: Any = "auto",
+        threshold: Threshold = "auto",
         device: str | torch.device = "auto",
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -115,114 +174,256 @@ class ImageDetector(DecisionMixin, OutlierMixin, BaseEstimator):
 
     @_fit_context(prefer_skip_nested_validation=False)
     @all_or_nothing
-    @own_settings()
     def fit(
         self, images: Any, y: Any = None, *, groups: ArrayLike | None = None
     ) -> Self:
-        """Learn what normal images look like, and set the threshold."""
-        images = as_images(images, channels=self.channels)
+        """Learn what normal images look like, and set the threshold.
+
+        Parameters
+        ----------
+        images : array, sequence of arrays, pictures or paths, or ImageSequence
+            Images believed to be normal; see :func:`as_images`. They are read one at a
+            time, several times, and never stacked.
+        y : None
+            Ignored; present for API consistency.
+        groups : array-like of shape (n_images,) or None, default=None
+            Which images belong together, such as shots of one part, one board or one
+            day. New images are of groups that are not here, so groups are held out
+            whole, and the threshold counts groups. None takes the ``groups`` of an
+            :class:`ImageFolder` that has some, or each image for one of its own.
+
+        Returns
+        -------
+        self : object
+            The fitted detector.
+
+        Raises
+        ------
+        ValueError
+            If an image cannot be read, differs in its channels or is not finite, with
+            its place or file; if ``groups`` does not fit, or has fewer than two.
+        FloatingPointError
+            If training diverged.
+
+        Warns
+        -----
+        UserWarning
+            If so few images, or groups, are held out that ``false_alarm_rate`` cannot
+            be kept.
+        """
+        with own_settings():
+            return self._fit(as_images(images, channels=self.channels), groups)
+
+    def _fit(self, images, groups):
         groups = _read_groups(images, groups)
         rng = np.random.default_rng(draw_seed(self.random_state))
         held_out = _hold_out(groups, self.validation_fraction, rng)
-        seen = np.flatnonzero(~held_out)
-        unseen = np.flatnonzero(held_out)
+        seen, unseen = np.flatnonzero(~held_out), np.flatnonzero(held_out)
         device = resolve_device(self.device)
-        methods = self._methods()
         fitted = [
             method.fit_maps(
                 images[seen],
                 groups[seen],
                 seed=int(rng.integers(2**31)),
                 device=device,
+                progress=self._bar if self.verbose else None,
             )
-            for method in methods
+            for method in self._methods()
         ]
-        self.maps_ = fitted
-        self.weights_, self.centres_, self.units_ = _weigh(
-            fitted, images, unseen, groups, rng
-        )
-        scores = np.array([self._score(images[i], int(groups[i])) for i in unseen])
-        units = groups[unseen]
-        self.reference_scores_ = one_score_a_group(
-            scores, np.ones(len(scores), dtype=int), len(np.unique(units))
-        )
-        self.n_channels_ = len(images[0])
-        self._rate_ = self.false_alarm_rate
-        n, rate = len(self.reference_scores_), self.false_alarm_rate
-        if (n + 1) * rate < 1:
-            warnings.warn(
-                f"{n} groups of images are held out, and a rate of {rate:g} takes "
-                f"{int(np.ceil(1 / rate)) - 1}: the cut is the highest of their scores, "
-                f"which flags one in {n + 1}.",
-                UserWarning,
-                stacklevel=4,
+        self.n_channels_, self.n_held_out_ = len(images[0]), len(unseen)
+        self.methods_ = fitted
+        self.weights_, self.units_ = _weigh(fitted, images[unseen], rng)
+        scores = np.array([self._score(image) for image in self._bar(images[unseen])])
+        if not np.isfinite(scores).all():
+            raise FloatingPointError(
+                "Training diverged: scores are not finite. Lower the learning_rate of "
+                "the method."
             )
-        return self._set(self.threshold, rate)
+        units = groups[unseen]
+        n_images = np.ones(len(scores), dtype=int)
+        self.reference_scores_ = one_score_a_group(
+            scores, n_images, len(np.unique(units))
+        )
+        # Parameters that are set later wait for the next fit.
+        self._rate_ = self.false_alarm_rate
+        grouped = len(np.unique(groups)) < len(groups)
+        self._warn_of_few("groups of images" if grouped else "images")
+        return self._cut_by_rule(self.threshold, self.false_alarm_rate)
+
+    def _warn_of_few(self, kind):
+        """Withdraw a rate that so few reference scores cannot keep."""
+        n, rate = len(self.reference_scores_), self.false_alarm_rate
+        if (n + 1) * rate >= 1 or not is_auto(self.threshold):
+            return
+        needed = math.ceil((math.ceil(1 / rate) - 1) / self.validation_fraction)
+        warnings.warn(
+            f"{n} {kind} are held out, so the threshold is the highest of their "
+            f"scores, which flags one in {n + 1} new normal images and not the share "
+            f"of {rate:g} that was asked for. Pass {needed} {kind} or more, raise "
+            "validation_fraction or false_alarm_rate, or set threshold='tail'.",
+            UserWarning,
+            stacklevel=6,
+        )
 
     def _methods(self):
         methods = self.method if isinstance(self.method, list) else [self.method]
+        if not methods:
+            raise ValueError("method=[] has no method. Leave it at 'defects'.")
+        for method in methods:
+            words = isinstance(method, str) and method == "defects"
+            if not words and (
+                isinstance(method, type) or not hasattr(method, "fit_maps")
+            ):
+                raise TypeError(
+                    f"method has {method!r}. Use 'defects', DefectDiscriminator(...), "
+                    "FrozenFeatures(network), or an object with their methods."
+                )
         return [DefectDiscriminator() if m == "defects" else clone(m) for m in methods]
 
-    def _set(self, threshold, rate):
+    def _cut_by_rule(self, threshold, rate):
         check_rate(rate, "false_alarm_rate")
         rule = fit_threshold(threshold, self.reference_scores_, rate=rate)
         self.threshold_rule_ = rule
-        self.offset_ = -float(rule.threshold_)
+        self._cut_at(rule.threshold_)
         return self
 
     def set_threshold(
-        self, threshold: Any = "auto", *, false_alarm_rate: float | None = None
+        self, threshold: Threshold = "auto", *, false_alarm_rate: float | None = None
     ) -> Self:
-        """Set another threshold without training again."""
+        """Set another threshold without training again.
+
+        Parameters
+        ----------
+        threshold : str, float, callable or object, default="auto"
+            As the parameter of the same name.
+        false_alarm_rate : float or None, default=None
+            Share of unseen normal images that may be flagged; None is the parameter's
+            value in the fit.
+
+        Returns
+        -------
+        self : object
+            With new ``threshold_rule_`` and ``offset_``.
+        """
         check_is_fitted(self)
         rate = self._rate_ if false_alarm_rate is None else false_alarm_rate
-        return self._set(threshold, rate)
+        return self._cut_by_rule(threshold, rate)
 
-    def _joined(self, image, own=-1):
-        """The map of an image, in the units of the reference images."""
-        total = 0.0
-        for fitted, weight, centre, unit in zip(
-            self.maps_, self.weights_, self.centres_, self.units_, strict=True
-        ):
-            if weight:
-                total = total + weight * (fitted.map(image, own) - centre) / unit
-        return total
+    def _bar(self, items):
+        return tqdm(items, type(self).__name__, disable=not self.verbose)
 
-    def _score(self, image, own=-1):
-        return image_score(self._joined(image, own))
+    def _read(self, images):
+        check_is_fitted(self)
+        return self._bar(as_images(images, channels=self.channels))
+
+    def _joined(self, image):
+        """The maps of all methods, weighted, in the units of the score."""
+        if len(image) != self.n_channels_:
+            raise ValueError(
+                f"The detector was fitted on images of {self.n_channels_} channels, "
+                f"and this one has {len(image)}. Bring images to the same channels, "
+                "as with as_images(..., color='grey')."
+            )
+        return sum(
+            weight / unit * method.map(image)
+            for method, weight, unit in zip(
+                self.methods_, self.weights_, self.units_, strict=True
+            )
+            if weight
+        )
+
+    def _score(self, image):
+        return image_score(self._joined(image))
 
     @own_settings()
     def anomaly_score(self, images: Any) -> NDArray[np.float64]:
-        """One score an image, higher for more anomalous."""
-        check_is_fitted(self)
-        images = as_images(images, channels=self.channels)
-        return np.array([self._score(image) for image in self._with_bar(images)])
+        """Anomaly scores, higher for more anomalous.
 
-    def _with_bar(self, images):
-        return tqdm(images, "Images", unit="image", disable=not self.verbose)
+        Parameters
+        ----------
+        images : array, sequence or ImageSequence
+            See :func:`as_images`; of any sizes.
+
+        Returns
+        -------
+        ndarray of shape (n_images,)
+            Mean of the 100 largest pixels of an image's map, less the median of all.
+            The score of an image depends on that image alone.
+        """
+        return np.array([self._score(image) for image in self._read(images)])
 
     @own_settings()
     def anomaly_map(self, images: Any) -> list[NDArray[np.float32]]:
-        """A map for each image, in its size; its largest pixel is the image's score.
+        """Where images are anomalous, in the units of their scores.
 
-        So an image is flagged exactly if a pixel is above ``threshold_``.
+        Parameters
+        ----------
+        images : array, sequence or ImageSequence
+
+        Returns
+        -------
+        list of ndarray of shape (height, width)
+            A map for each image, in its size, shifted so that its largest pixel is the
+            image's score: some pixel is above ``threshold_`` exactly where the image is
+            an alarm.
         """
-        check_is_fitted(self)
         maps = []
-        for image in self._with_bar(as_images(images, channels=self.channels)):
+        for image in self._read(images):
             found = self._joined(image)
-            maps.append((found - found.max() + image_score(found)).astype(np.float32))
+            shifted = found - found.max() + image_score(found)
+            maps.append(shifted.astype(np.float32))
         return maps
 
     def regions(self, images: Any) -> list[list[dict[str, Any]]]:
-        """For each image, what of its map is above the threshold."""
-        return [
-            find_regions(found, self.threshold_) for found in self.anomaly_map(images)
-        ]
+        """What of each image's map is above the threshold.
+
+        Parameters
+        ----------
+        images : array, sequence or ImageSequence
+
+        Returns
+        -------
+        list of list of dict
+            For each image its regions, those with the highest peak first: "box" (left,
+            top, right, bottom) in pixels, right and bottom excluded, "area" in pixels
+            and "peak" in units of the score. None for an image that is no alarm.
+        """
+        maps = self.anomaly_map(images)
+        return [find_regions(found, self.threshold_) for found in maps]
 
     def p_values(self, images: Any) -> NDArray[np.float64]:
-        """How usual an image's score is among normal images."""
+        """How usual an image's score is among held-out normal images.
+
+        Parameters
+        ----------
+        images : array, sequence or ImageSequence
+
+        Returns
+        -------
+        ndarray of shape (n_images,)
+            ``(1 + number of reference scores at least as high) / (1 + number of
+            reference scores)``.
+        """
         return p_values(self.reference_scores_, self.anomaly_score(images))
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "offset_")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is stored is on the CPU, and loads where there is no other device."""
+        state = super().__getstate__().copy()
+        if "methods_" in state:
+            state["methods_"] = [
+                copy.deepcopy(method).to("cpu") for method in state["methods_"]
+            ]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Bring the methods to the device of this machine."""
+        super().__setstate__(state)
+        if hasattr(self, "methods_"):
+            device = resolve_device(self.device, fallback=True)
+            self.methods_ = [method.to(device) for method in self.methods_]
 
 
 def image_score(found):
@@ -258,7 +459,8 @@ def _read_groups(images, groups):
     groups = np.asarray(groups)
     if groups.shape != (len(images),):
         raise ValueError(
-            f"groups has shape {groups.shape}, and there are {len(images)} images."
+            f"groups has shape {groups.shape}, and there are {len(images)} images. "
+            "Name one group for each."
         )
     return np.unique(groups, return_inverse=True)[1]
 
@@ -267,31 +469,31 @@ def _hold_out(groups, fraction, rng):
     n_groups = int(groups.max()) + 1
     n_held_out = max(1, round(fraction * n_groups))
     if n_groups - n_held_out < 1:
-        raise ValueError(f"{n_groups} groups of images are too few to hold some out.")
+        raise ValueError(
+            f"{n_groups} groups of images are too few: at least one is to learn from, "
+            "and one to set the threshold with. Pass more images, or other groups."
+        )
     chosen = rng.permutation(n_groups)[:n_held_out]
     return np.isin(groups, chosen)
 
 
-def _weigh(fitted, images, unseen, groups, rng):
-    """Weight, centre and unit of each map, from held-out images and drawn defects."""
+def _weigh(fitted, images, rng):
+    """Weight and unit of each map, from held-out images and defects drawn into them."""
     n = len(fitted)
     if n == 1:
-        return np.ones(1), np.zeros(1), np.ones(1)
-    normaliser = Normaliser(len(images[0])).fit(images[unseen])
-    material = [normaliser(images[i]) for i in unseen[:20]]
-    painter = DrawnDefects().prepare(material, rng, hard=normaliser.hard)
-    clean, drawn = [[] for _ in range(n)], [[] for _ in range(n)]
-    for i in unseen:
-        image = images[i]
-        damaged, _ = damage(image, painter, normaliser, rng)
-        for k, one in enumerate(fitted):
-            clean[k].append(image_score(one.map(image, int(groups[i]))))
-            drawn[k].append(image_score(one.map(damaged, int(groups[i]))))
-    y = np.r_[np.zeros(len(unseen)), np.ones(len(unseen))]
-    aucs = np.array(
-        [roc_auc_score(y, c + d) for c, d in zip(clean, drawn, strict=True)]
-    )
-    weights = np.clip(2 * aucs - 1, 0, None) ** _POWER
-    weights = weights / weights.sum() if weights.any() else np.full(n, 1 / n)
-    units = [max(np.std(c), _TINY) for c in clean]
-    return weights, np.zeros(n), np.array(units)
+        return np.ones(1), np.ones(1)
+    normaliser = Normaliser(len(images[0])).fit(images)
+    material = [normaliser(image) for image in images[:_N_MATERIAL]]
+    draw = DrawnDefects().prepare(material, rng, hard=normaliser.hard)
+    clean, drawn = np.empty((n, len(images))), np.empty((n, len(images)))
+    for i, image in enumerate(images):
+        damaged, _ = damage(image, draw, normaliser, rng)
+        for k, method in enumerate(fitted):
+            clean[k, i] = image_score(method.map(image))
+            drawn[k, i] = image_score(method.map(damaged))
+    labels = np.repeat([0, 1], len(images))
+    told = [roc_auc_score(labels, [*c, *d]) for c, d in zip(clean, drawn, strict=True)]
+    weights = np.maximum(2 * np.array(told) - 1, 0) ** _POWER
+    if not weights.any():
+        weights[:] = 1
+    return weights / weights.sum(), np.maximum(clean.std(axis=1), _TINY)

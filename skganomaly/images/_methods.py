@@ -13,7 +13,7 @@ from ._drawing import DrawnDefects
 from ._segmenter import train_segmenter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Literal
 
     import torch
@@ -52,9 +52,6 @@ class DefectDiscriminator(BaseEstimator):
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
     }
 
-    # Scores of images that it was trained on are not those of new ones.
-    leaves_out = False
-
     def __init__(
         self,
         *,
@@ -75,7 +72,7 @@ class DefectDiscriminator(BaseEstimator):
         *,
         seed: int,
         device: torch.device,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Callable[[Iterable[int]], Iterable[int]] | None = None,
     ) -> Segmenter:
         """Train on normal images; return what maps others."""
         self._validate_params()

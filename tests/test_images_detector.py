@@ -1,0 +1,275 @@
+"""One score, one verdict and one map for each image."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from torch import nn
+
+from skganomaly.images import DefectDiscriminator, FrozenFeatures, ImageDetector
+from skganomaly.images._detector import find_regions, image_score
+
+SHORT = DefectDiscriminator(n_steps=8, batch_size=4)
+
+
+def short(method, **params):
+    """A detector with a promise that twelve held-out images can keep."""
+    defaults = {"random_state": 0, "false_alarm_rate": 0.1}
+    return ImageDetector(method=method, **defaults | params)
+
+
+class Brightness:
+    """A method of a user: how bright a pixel is, beyond the mean of normal images."""
+
+    def __init__(self, gain=1.0):
+        self.gain = gain
+
+    def fit_maps(self, images, groups, *, seed, device, progress=None):
+        self.mean = float(np.mean([image.mean() for image in images]))
+        self.seen = sorted(groups.tolist())
+        return self
+
+    def map(self, image):
+        return self.gain * (image.mean(0) - self.mean).astype(np.float32)
+
+    def to(self, device):
+        return self
+
+    def get_params(self, deep=True):
+        return {"gain": self.gain}
+
+    def set_params(self, gain):
+        self.gain = gain
+        return self
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """60 grey images of 40 x 52 with a texture."""
+    rng = np.random.default_rng(0)
+    waves = np.sin(np.arange(52) / 3) * 20 + 120
+    return (waves + rng.normal(0, 6, size=(60, 40, 52))).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def spotted(pictures):
+    """Ten of these with a bright spot of 6 x 6."""
+    spotted = pictures[:10].copy()
+    spotted[:, 10:16, 20:26] = 255
+    return spotted
+
+
+@pytest.fixture(scope="module")
+def detector(pictures):
+    return short(Brightness()).fit(pictures)
+
+
+def test_one_score_one_label_and_one_map_an_image(detector, pictures, spotted):
+    scores = detector.anomaly_score(spotted)
+    assert scores.shape == (10,)
+    assert_array_equal(detector.predict(spotted), -1)
+    assert (detector.predict(pictures) == -1).mean() <= 0.2
+    assert_array_equal(detector.score_samples(spotted), -scores)
+    p_values = detector.p_values(spotted)
+    assert_allclose(p_values, 1 / (len(detector.reference_scores_) + 1))
+    assert [found.shape for found in detector.anomaly_map(spotted)] == [(40, 52)] * 10
+
+
+def test_a_pixel_is_red_exactly_where_the_image_is_an_alarm(
+    detector, pictures, spotted
+):
+    both = np.concatenate([pictures, spotted])
+    peaks = [found.max() for found in detector.anomaly_map(both)]
+    assert_allclose(peaks, detector.anomaly_score(both), rtol=1e-5)
+    regions = detector.regions(both)
+    flagged = detector.predict(both) == -1
+    assert_array_equal([bool(found) for found in regions], flagged)
+    left, top, right, bottom = regions[-1][0]["box"]
+    assert left >= 19 and right <= 27 and top >= 9 and bottom <= 17
+    assert regions[-1][0]["area"] >= 30
+
+
+def test_regions_are_boxes_of_what_is_above_the_cut():
+    found = np.zeros((6, 8), dtype=np.float32)
+    found[1:3, 2:5], found[5, 7] = 2.0, 3.0
+    assert find_regions(found, 1.0) == [
+        {"box": (7, 5, 8, 6), "area": 1, "peak": 3.0},
+        {"box": (2, 1, 5, 3), "area": 6, "peak": 2.0},
+    ]
+    assert find_regions(found, 3.0) == []
+
+
+def test_score_is_of_the_largest_pixels_beyond_the_median():
+    found = np.zeros((30, 30), dtype=np.float32)
+    found[:5, :20] = 4.0
+    assert image_score(found) == 4.0
+    assert image_score(found + 7) == 4.0
+    assert image_score(found[:5, :5]) == 0.0
+
+
+def test_sizes_may_be_mixed_and_company_does_not_matter(detector, pictures, spotted):
+    mixed = [pictures[0], spotted[1][:30, :30], spotted[2]]
+    scores = detector.anomaly_score(mixed)
+    alone = [detector.anomaly_score([image])[0] for image in mixed]
+    assert_array_equal(scores, alone)
+    assert [m.shape for m in detector.anomaly_map(mixed)] == [
+        (40, 52),
+        (30, 30),
+        (40, 52),
+    ]
+
+
+def test_defects_are_learned_and_reproduced(pictures, spotted):
+    """The method without weights, for a few steps: the same to the last bit."""
+    fits = [short(SHORT).fit(pictures) for _ in range(2)]
+    first, second = (fit.anomaly_score(spotted) for fit in fits)
+    assert_array_equal(first, second)
+    copied = pickle.loads(pickle.dumps(fits[0]))
+    assert_array_equal(copied.anomaly_score(spotted), first)
+    assert_array_equal(clone(fits[0]).fit(pictures).anomaly_score(spotted), first)
+    other = short(SHORT, random_state=1).fit(pictures)
+    assert (other.anomaly_score(spotted) != first).any()
+
+
+def tiny_network():
+    """Feature maps at two strides, from weights that a seed decides."""
+    generator = torch.Generator().manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 6, 5, stride=2, padding=2), nn.ReLU(), nn.Conv2d(6, 8, 3, stride=2)
+    )
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.normal_(0, 0.3, generator=generator)
+    return network
+
+
+@pytest.mark.parametrize("memory", ["bank", "gaussian"])
+def test_frozen_features(memory, pictures, spotted):
+    """Any module serves; layers by name or what it returns."""
+    with torch.random.fork_rng():
+        network = tiny_network()
+    options = {"memory": memory, "scales": (1.0,), "max_references": 500}
+    by_name = FrozenFeatures(network, layers=["1", "2"], **options)
+    detector = short(by_name).fit(pictures)
+    assert_array_equal(detector.predict(spotted), -1)
+    found = detector.anomaly_map(spotted[:1])[0]
+    top, left = np.unravel_index(found.argmax(), found.shape)
+    assert 6 <= top <= 20 and 16 <= left <= 30
+    plain = FrozenFeatures(network, **options)
+    assert short(plain).fit(pictures).n_channels_ == 1
+    state = pickle.loads(pickle.dumps(detector))
+    assert_array_equal(state.anomaly_score(spotted), detector.anomaly_score(spotted))
+
+
+def test_methods_together_are_weighted_by_drawn_defects(pictures, spotted):
+    """What sees no defect counts for little or nothing."""
+
+    class Deviation(Brightness):
+        def fit_maps(self, images, groups, **options):
+            self.normal = np.mean([*images], axis=0)
+            return self
+
+        def map(self, image):
+            return np.abs(image - self.normal)[0].astype(np.float32)
+
+    class Blind(Brightness):
+        def map(self, image):
+            return np.zeros(image.shape[1:], dtype=np.float32)
+
+    detector = short([Deviation(), Blind()])
+    detector.fit(pictures)
+    assert_array_equal(detector.weights_, [1.0, 0.0])
+    assert_array_equal(detector.predict(spotted), -1)
+
+
+def test_groups_are_held_out_whole(pictures):
+    groups = np.arange(60) // 6
+    detector = ImageDetector(method=Brightness(), random_state=0)
+    with pytest.warns(UserWarning, match="2 groups of images are held out"):
+        detector.fit(pictures, groups=groups)
+    seen = detector.methods_[0].seen
+    assert len(set(seen)) == 8 and all(seen.count(group) == 6 for group in set(seen))
+    assert detector.n_held_out_ == 12 and len(detector.reference_scores_) == 2
+
+
+def test_a_promise_that_cannot_be_kept_is_withdrawn(pictures):
+    with pytest.warns(UserWarning, match="Pass 95 images or more"):
+        ImageDetector(method=Brightness(), random_state=0).fit(pictures)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ImageDetector(method=Brightness(), random_state=0, false_alarm_rate=0.1).fit(
+            pictures
+        )
+
+
+def test_threshold_can_be_set_again(detector, spotted):
+    cut = detector.threshold_
+    try:
+        assert detector.set_threshold("max").threshold_ >= cut
+        assert detector.set_threshold(1e9).predict(spotted).min() == 1
+        assert detector.set_threshold().threshold_ == cut
+        with pytest.raises(ValueError, match="false_alarm_rate"):
+            detector.set_threshold(false_alarm_rate=2)
+    finally:
+        detector.set_threshold()
+
+
+def test_in_searches_and_pipelines(pictures, spotted):
+    """Last in a Pipeline; searched by a scorer on images; groups by routing."""
+
+    def scorer(detector, images, y=None):
+        return float(detector.anomaly_score(spotted).min())
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        search = GridSearchCV(
+            ImageDetector(method=Brightness(), random_state=0),
+            {"method__gain": [1.0, 3.0]},
+            scoring=scorer,
+            cv=2,
+        ).fit(pictures)
+        pipeline = make_pipeline(ImageDetector(method=Brightness(), random_state=0))
+        labels = pipeline.fit(pictures).predict(spotted)
+    assert search.best_params_ == {"method__gain": 3.0}
+    assert_array_equal(labels, -1)
+
+
+@pytest.mark.parametrize(
+    "change, error, words",
+    [
+        ({"method": []}, ValueError, "no method"),
+        ({"method": "feature"}, ValueError, "method"),
+        (
+            {"method": ["defects", DefectDiscriminator]},
+            TypeError,
+            "DefectDiscriminator",
+        ),
+        ({"validation_fraction": 1.0}, ValueError, "validation_fraction"),
+    ],
+)
+def test_bad_parameters_are_refused_in_words(pictures, change, error, words):
+    detector = ImageDetector(**change)
+    with pytest.raises(error, match=words):
+        detector.fit(pictures)
+    with pytest.raises(NotFittedError):
+        detector.predict(pictures)
+
+
+def test_bad_images_are_refused_in_words(detector, pictures):
+    with pytest.raises(ValueError, match="1 channels, and this one has 3"):
+        detector.predict(np.zeros((2, 3, 40, 52), dtype=np.uint8))
+    with pytest.raises(ValueError, match="groups has shape"):
+        ImageDetector().fit(pictures, groups=[1, 2])
+    with pytest.raises(ValueError, match="too few"):
+        ImageDetector().fit(pictures, groups=[1] * 60)
+    bad = pictures.astype(np.float32)
+    bad[3, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="3"):
+        ImageDetector(method=Brightness()).fit(bad)

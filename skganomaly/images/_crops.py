@@ -65,9 +65,9 @@ class CropSource:
                 break
             self._kept.append(piece)
         self._oldest = self._n_steps = 0
-        self._has_all = len(self._kept) == len(images)
         # Pieces of large images change as well, or most of each would never be seen.
-        self._is_whole = self._has_all and all(whole for _, _, whole in self._kept)
+        all_kept = len(self._kept) == len(images)
+        self._is_whole = all_kept and all(whole for _, _, whole in self._kept)
 
     def advance(self):
         """Count a step; in some, what has been kept longest is replaced."""

@@ -23,6 +23,10 @@ _BEYOND = CROP_SIDE // 4
 _KEPT_BYTES = 2**26
 _PIECE_SIDE = 4 * CROP_SIDE
 
+# After so many steps one of them is replaced. To read an image may take longer than a
+# step.
+_STEPS_OF_A_PIECE = 4
+
 # How often a defect is drawn anew that nothing is seen of.
 _ATTEMPTS = 4
 
@@ -31,8 +35,8 @@ class CropSource:
     """Random crops of images, of which few are in memory at a time.
 
     A small image is kept whole and a piece of a larger one, as long as all of these fit
-    into a budget. Where they do not, each step replaces one, so that a fit of any
-    number of images reads hardly more than one image a step.
+    into a budget. Where they do not, one of them is replaced every few steps, so that
+    the memory and the time of a fit do not grow with the number of images.
 
     Parameters
     ----------
@@ -60,14 +64,15 @@ class CropSource:
             if self._kept and n_bytes > budget:
                 break
             self._kept.append(piece)
-        self._oldest = 0
-        self._has_all = len(self._kept) == len(images)
+        self._oldest = self._n_steps = 0
         # Pieces of large images change as well, or most of each would never be seen.
-        self._is_whole = self._has_all and all(whole for _, _, whole in self._kept)
+        all_kept = len(self._kept) == len(images)
+        self._is_whole = all_kept and all(whole for _, _, whole in self._kept)
 
     def advance(self):
-        """Replace the piece that has been kept longest, unless all there is is kept."""
-        if not self._is_whole:
+        """Count a step; in some, what has been kept longest is replaced."""
+        self._n_steps += 1
+        if not self._is_whole and self._n_steps % _STEPS_OF_A_PIECE == 0:
             self._kept[self._oldest] = self._read()
             self._oldest = (self._oldest + 1) % len(self._kept)
 

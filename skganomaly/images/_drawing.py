@@ -68,7 +68,7 @@ class DrawnDefects(BaseEstimator):
     sizes : tuple of float, default=(1.5, 34.0)
         Smallest and largest diameter of a defect, in pixels; small ones are as frequent
         as large ones. Lines are up to three times as long as the largest.
-    contrasts : tuple of float, default=(0.2, 2.5)
+    contrasts : tuple of float, default=(0.2, 5.0)
         Smallest and largest strength of a fill, in standard deviations of the images.
     second_fraction : float, default=0.4
         Share of the drawings that are of two defects.
@@ -99,7 +99,7 @@ class DrawnDefects(BaseEstimator):
         shapes: Sequence[str] = ("blob", "region", "box", "line", "line"),
         fills: Sequence[str] | Literal["all"] = "all",
         sizes: tuple[float, float] = (1.5, 34.0),
-        contrasts: tuple[float, float] = (0.2, 2.5),
+        contrasts: tuple[float, float] = (0.2, 5.0),
         second_fraction: float = 0.4,
     ) -> None:
         self.shapes = shapes

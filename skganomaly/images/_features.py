@@ -14,9 +14,10 @@ from torch.nn import functional as F
 from .._compat import Interval, StrOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Literal
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
 __all__ = ["FeatureMemory", "FrozenFeatures"]
@@ -34,6 +35,9 @@ _PROJECTED = 64
 
 # A Gaussian gives up this share of the correlations.
 _SHRINKAGE = 0.05
+
+# Remembered vectors whose distances to each other say what is usual.
+_N_SAMPLE = 500
 
 _TINY = 1e-12
 
@@ -109,31 +113,51 @@ class FrozenFeatures(BaseEstimator):
 
     def fit_maps(
         self,
-        images: Sequence[np.ndarray],
-        groups: np.ndarray,
+        images: Sequence[NDArray[Any]],
+        groups: NDArray[np.intp],
         *,
         seed: int,
         device: torch.device,
-        progress: Any = None,
+        progress: Callable[[Iterable[Any]], Iterable[Any]] | None = None,
     ) -> FeatureMemory:
-        """Remember the features of normal images."""
+        """Remember the features of normal images.
+
+        Parameters
+        ----------
+        images : sequence of ndarray of shape (1 or 3, height, width)
+            Read one at a time. Whole numbers are divided by the largest of their dtype;
+            others should lie in [0, 1].
+        groups : ndarray of shape (n_images,), int
+            Ignored; present for API consistency.
+        seed : int
+            Decides which places are remembered.
+        device : torch.device
+            Where features are computed and compared.
+        progress : callable or None, default=None
+            Is handed the iterable of images and returns one, as tqdm does.
+
+        Returns
+        -------
+        FeatureMemory
+            Maps images to maps of distances.
+        """
         self._validate_params()
         generator = torch.Generator().manual_seed(seed)
-        extract = _Extractor(self)
-        most = _CANDIDATES * self.max_references
-        kept = []
-        for scale in self.scales:
-            vectors, owners = [], []
-            for image, group in zip(images, groups, strict=True):
+        extract = _Extractor(self).to(device)
+        share = max(1, _CANDIDATES * self.max_references // len(images))
+        vectors = [[] for _ in self.scales]
+        for image in images if progress is None else progress(images):
+            for kept, scale in zip(vectors, self.scales, strict=True):
                 found = extract(image, scale).flatten(1).T
-                share = max(1, most // len(images))
                 if len(found) > share:
                     chosen = torch.randperm(len(found), generator=generator)[:share]
-                    found = found[chosen.sort().values]
-                vectors.append(found)
-                owners.append(torch.full((len(found),), int(group)))
-            kept.append((torch.cat(vectors), torch.cat(owners)))
-        return FeatureMemory(extract, self, kept, generator)
+                    found = found[chosen.sort().values.to(found.device)]
+                kept.append(found)
+        new = _Gaussian if self.memory == "gaussian" else _Bank
+        places = [
+            new(torch.cat(kept), self.max_references, generator) for kept in vectors
+        ]
+        return FeatureMemory(extract, self.scales, places)
 
 
 class _Extractor(nn.Module):
@@ -146,24 +170,33 @@ class _Extractor(nn.Module):
             self.network.eval().requires_grad_(False)
         self.layers = options.layers
         self.neighbourhood = options.neighbourhood
-        self.mean = torch.tensor(options.mean, dtype=torch.float32).view(-1, 1, 1)
-        self.std = torch.tensor(options.std, dtype=torch.float32).view(-1, 1, 1)
+        for name in ("mean", "std"):
+            values = torch.tensor(getattr(options, name), dtype=torch.float32)
+            self.register_buffer(name, values.view(-1, 1, 1))
+        if self.layers is not None:
+            known = dict(getattr(self.network, "named_modules", dict)())
+            unknown = [name for name in self.layers if name not in known]
+            if unknown:
+                raise ValueError(
+                    f"layers has {unknown}, which the network has not. It has "
+                    f"{[name for name in known if name][:20]}, as named_modules() says."
+                )
 
     @torch.inference_mode()
     def forward(self, image, scale):
         """Features of a (channels, height, width) array, (width, rows, columns)."""
-        x = _shares(image)
-        x = x.expand(3, -1, -1) if len(x) == 1 else x[:3]
-        x = ((x - self.mean) / self.std)[None]
+        x = _shares(image).to(self.mean.device)
+        if len(x) not in (1, 3):
+            raise ValueError(
+                f"FrozenFeatures takes images of 1 or 3 channels, and one has {len(x)}."
+            )
+        x = ((x.expand(3, -1, -1) - self.mean) / self.std)[None]
         if scale != 1:
             x = F.interpolate(x, scale_factor=scale, mode="bilinear", antialias=True)
         maps = self._maps(x)
-        pad = self.neighbourhood // 2
-        maps = [
-            F.avg_pool2d(m, self.neighbourhood, 1, pad, count_include_pad=False)
-            for m in maps
-        ]
-        largest = max(maps, key=lambda m: m.shape[-1]).shape[-2:]
+        pad, side = self.neighbourhood // 2, self.neighbourhood
+        maps = [F.avg_pool2d(m, side, 1, pad, count_include_pad=False) for m in maps]
+        largest = max(maps, key=lambda m: m.shape[-2] * m.shape[-1]).shape[-2:]
         maps = [
             m if m.shape[-2:] == largest else F.interpolate(m, largest, mode="bilinear")
             for m in maps
@@ -173,15 +206,28 @@ class _Extractor(nn.Module):
     def _maps(self, x):
         if self.layers is None:
             made = self.network(x)
-            made = made.values() if isinstance(made, dict) else made
-            return [made] if isinstance(made, torch.Tensor) else list(made)
-        seen = {}
-        modules = dict(self.network.named_modules())
-        handles = [
-            modules[name].register_forward_hook(
-                lambda module, given, made, name=name: seen.__setitem__(name, made)
+        else:
+            made = self._outputs(x)
+        made = list(made.values()) if isinstance(made, dict) else made
+        maps = [made] if isinstance(made, torch.Tensor) else list(made)
+        if not maps or any(getattr(m, "ndim", 0) != 4 or len(m) != 1 for m in maps):
+            shapes = [tuple(getattr(m, "shape", ())) for m in maps]
+            raise ValueError(
+                f"The network returned, for one image, {shapes}. It has to return "
+                "feature maps (n, channels, height, width); name some of its modules in "
+                "layers."
             )
-            for name in self.layers
+        return maps
+
+    def _outputs(self, x):
+        """What the modules in ``layers`` return."""
+        seen, modules = {}, dict(self.network.named_modules())
+
+        def keep(name):
+            return lambda module, given, made: seen.__setitem__(name, made)
+
+        handles = [
+            modules[name].register_forward_hook(keep(name)) for name in self.layers
         ]
         try:
             self.network(x)
@@ -194,78 +240,79 @@ class _Extractor(nn.Module):
 class FeatureMemory(nn.Module):
     """What is normal, in features; maps images to maps of distances."""
 
-    def __init__(self, extract, options, kept, generator):
+    def __init__(self, extract, scales, places):
         super().__init__()
         self.extract = extract
-        self.scales = tuple(options.scales)
-        self.places = nn.ModuleList()
-        for vectors, owners in kept:
-            if options.memory == "gaussian":
-                self.places.append(_Gaussian(vectors))
-            else:
-                self.places.append(
-                    _Bank(vectors, owners, options.max_references, generator)
-                )
+        self.scales = tuple(scales)
+        self.places = nn.ModuleList(places)
 
-    def map(self, image, own=-1):
-        """Distances, (height, width), float32; of a group's own vectors none counts."""
+    def map(self, image: NDArray[Any]) -> NDArray[np.float32]:
+        """How far each place of an image is from normal ones.
+
+        Parameters
+        ----------
+        image : ndarray of shape (1 or 3, height, width)
+
+        Returns
+        -------
+        ndarray of shape (height, width)
+            Distances, in units of those of a normal image, averaged over the scales.
+        """
         total = 0
         for scale, place in zip(self.scales, self.places, strict=True):
             features = self.extract(image, scale)
-            distances = place(features.flatten(1).T, own).view(
-                1, 1, *features.shape[1:]
-            )
+            distances = place(features.flatten(1).T) / place.unit
+            distances = distances.view(1, 1, *features.shape[1:])
             total = total + F.interpolate(
-                distances / place.unit, image.shape[-2:], mode="bilinear"
+                distances, image.shape[-2:], mode="bilinear", align_corners=False
             )
-        return (total / len(self.scales))[0, 0].numpy()
+        return (total / len(self.scales))[0, 0].cpu().numpy()
 
 
 class _Bank(nn.Module):
-    def __init__(self, vectors, owners, most, generator):
+    """Distances to the nearest of many vectors."""
+
+    def __init__(self, vectors, most, generator):
         super().__init__()
         if len(vectors) > most:
-            chosen = _coreset(vectors, most, generator)
-            vectors, owners = vectors[chosen], owners[chosen]
+            vectors = vectors[_coreset(vectors, most, generator)]
         self.register_buffer("vectors", vectors)
         self.register_buffer("norms", vectors.square().sum(1))
-        self.register_buffer("owners", owners)
-        self.register_buffer("unit", torch.ones(()))
-        sample = torch.randperm(len(vectors), generator=generator)[:500]
-        near = torch.cat([self(vectors[[i]], int(owners[i])) for i in sample.tolist()])
-        self.unit = near.median().clamp_min(_TINY)
+        # Of a vector that is remembered, the second nearest.
+        sample = torch.randperm(len(vectors), generator=generator)[:_N_SAMPLE]
+        sample = vectors[sample.to(vectors.device)]
+        near = torch.cdist(sample, vectors).topk(min(2, len(vectors)), largest=False)
+        self.register_buffer("unit", near.values[:, -1].median().clamp_min(_TINY))
 
     @torch.inference_mode()
-    def forward(self, rows, own):
-        allowed = torch.where(self.owners == own, torch.inf, self.norms)
+    def forward(self, rows):
+        """Distance of each row, (n_rows,)."""
         found = []
         for block in rows.split(_BLOCK):
-            squares = allowed - 2 * block @ self.vectors.T
-            nearest = squares.argmin(1)
+            nearest = (self.norms - 2 * block @ self.vectors.T).argmin(1)
             found.append((block - self.vectors[nearest]).square().sum(1).sqrt())
         return torch.cat(found)
 
 
 class _Gaussian(nn.Module):
-    def __init__(self, vectors):
+    """Mahalanobis distances from the mean of vectors."""
+
+    def __init__(self, vectors, most, generator):
         super().__init__()
         rows = vectors.double()
-        mean = rows.mean(0)
-        covariance = torch.cov(rows.T)
+        mean, covariance = rows.mean(0), torch.cov(rows.T)
         diagonal = covariance.diagonal().clamp_min(_TINY)
         shrunk = (1 - _SHRINKAGE) * covariance + _SHRINKAGE * torch.diag(diagonal)
-        factor = torch.linalg.cholesky(
-            shrunk + 1e-6 * diagonal.mean() * torch.eye(len(mean))
-        )
-        inverse = torch.linalg.solve_triangular(
-            factor, torch.eye(len(mean), dtype=torch.float64), upper=False
-        )
+        identity = torch.eye(len(mean), dtype=rows.dtype, device=rows.device)
+        factor = torch.linalg.cholesky(shrunk + 1e-6 * diagonal.mean() * identity)
+        inverse = torch.linalg.solve_triangular(factor, identity, upper=False)
         self.register_buffer("mean", mean.float())
         self.register_buffer("matrix", inverse.T.float())
         self.register_buffer("unit", torch.tensor(float(len(mean)) ** 0.5))
 
     @torch.inference_mode()
-    def forward(self, rows, own):
+    def forward(self, rows):
+        """Distance of each row, (n_rows,)."""
         return ((rows - self.mean) @ self.matrix).square().sum(1).sqrt()
 
 
@@ -273,15 +320,15 @@ def _coreset(vectors, most, generator):
     """Positions of vectors that leave none of the others far from all of them."""
     width = vectors.shape[1]
     directions = torch.randn(width, _PROJECTED, generator=generator) / width**0.5
-    points = vectors @ directions
+    points = vectors @ directions.to(vectors.device)
     chosen = torch.empty(most, dtype=torch.int64)
-    farthest = torch.full((len(points),), torch.inf)
+    farthest = torch.full((len(points),), torch.inf, device=points.device)
     place = int(torch.randint(len(points), (), generator=generator))
     for i in range(most):
         chosen[i] = place
         farthest = torch.minimum(farthest, (points - points[place]).square().sum(1))
         place = int(farthest.argmax())
-    return chosen.sort().values
+    return chosen.sort().values.to(vectors.device)
 
 
 def _shares(image):

@@ -134,7 +134,7 @@ class Segmenter(nn.Module):
         self.network = network.to(memory_format=torch.channels_last)
 
     @own_settings()
-    def map(self, image: NDArray, own: int = -1) -> NDArray[np.float32]:
+    def map(self, image: NDArray) -> NDArray[np.float32]:
         """How likely each pixel is part of a defect, as a logit.
 
         A large image is looked at in tiles, which changes nothing: they overlap by as

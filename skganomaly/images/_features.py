@@ -214,7 +214,7 @@ class _Extractor(nn.Module):
             shapes = [tuple(getattr(m, "shape", ())) for m in maps]
             raise ValueError(
                 f"The network returned, for one image, {shapes}. It has to return "
-                "feature maps (n, channels, height, width); name some of its modules in "
+                "feature maps (n, channels, height, width); name some modules in "
                 "layers."
             )
         return maps

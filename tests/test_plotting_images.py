@@ -72,7 +72,25 @@ def test_red_is_what_is_above_the_cut():
     bar = display.colorbar_
     (line,) = [line for line in bar.ax.lines if set(line.get_xdata()) == {2.0}]
     assert line.get_color() == "black"
-    assert bar.vmin <= 1 and bar.vmax >= 7
+    assert bar.vmin == 1 and bar.vmax >= 7 and bar.extend == "neither"
+
+
+def test_what_most_images_are_is_clear():
+    """However far below that another image is."""
+    images = _images()
+    maps = [np.ones(shape) for shape in SHAPES]
+    maps[1][...] = -20
+    maps[2][...] = 3
+    maps[0][:5] = 1.9
+    display = ImageVerdictDisplay(images=images, maps=maps, threshold=2.0).plot()
+    assert display.colorbar_.vmin == 1 and display.colorbar_.extend == "min"
+    blue = [
+        np.asarray(panel.images[0].get_array())[..., 2]
+        - np.asarray(panel.images[0].get_array())[..., 0]
+        for panel in display.axes_[1]
+    ]
+    assert (blue[0][:5] > 0.05).mean() > 0.9
+    assert np.abs(blue[0][5:]).max() < 1e-6 and np.abs(blue[1]).max() < 1e-6
 
 
 def test_boxes_hold_the_regions():
@@ -125,9 +143,10 @@ def test_images_of_any_kind(n_channels, dtype):
     if dtype != np.float32:
         images[0] = images[0].astype(np.float32) / 255
     display = ImageVerdictDisplay.from_estimator(_Detector(), images)
-    for panel in display.axes_[0]:
+    for panel in display.axes_[0, :3]:
         drawn = panel.images[0].get_array()
-        assert 0 <= drawn.min() < 0.4 and 0.6 < drawn.max() <= 1
+        assert 0 <= drawn.min() < 0.5 < drawn.max() <= 1
+        assert np.ptp(drawn) > 0.3
         is_grey = np.ptp(drawn, axis=2).max() < 1e-6
         assert is_grey == (n_channels != 3)
     # Colours below are of the map.

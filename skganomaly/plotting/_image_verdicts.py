@@ -191,10 +191,10 @@ class ImageVerdictDisplay:
         """Draw the images, each with its map below.
 
         A pixel of a map is red exactly if it is above the cut, and darker the higher it
-        is; below the cut it is between clear and pale blue. All maps have one scale, so
-        that colours can be compared, and an image is called an anomaly exactly if some
-        of it is red. Where a panel has fewer pixels than its image, each shows the
-        largest value of several. Boxes are drawn a little wider than the regions
+        is; below the cut it is between clear and pale blue. All maps have one scale,
+        which begins at what most of an image is. An image is called an anomaly exactly
+        if some of it is red. Where a panel has fewer pixels than its image, each shows
+        the largest value of several. Boxes are drawn a little wider than the regions
         are, and so are the outlines of masks, which are yellow and dashed.
 
         Images of one type of values, such as ``uint8``, have one scale of brightness.
@@ -248,8 +248,8 @@ class ImageVerdictDisplay:
                 coarser(found, *size, largest=True), low, high
             )
             below.imshow(cover(grey, colors, opacity), **options)
-            # Of a low image the two stay together.
-            above.set_anchor("S")
+            # Titles in one line, which leaves them the room that the layout reserves.
+            above.set_anchor("N")
             below.set_anchor("N")
             self._mark(below, i)
             self._title(above, i)
@@ -258,11 +258,13 @@ class ImageVerdictDisplay:
 
     def _ends(self):
         """Ends of the scale of colours, which has the cut inside."""
-        low = min(float(np.median(found)) for found in self.maps)
         high = max(float(np.max(found)) for found in self.maps)
-        # Also if all is on one side of the cut, or equal.
-        low, high = min(low, self.threshold), max(high, self.threshold)
-        margin = 0.1 * (high - low) or 1.0
+        # What most of an image is, which is to be clear; but not if all of it is red.
+        usual = [float(np.median(found)) for found in self.maps]
+        low = max((value for value in usual if value < self.threshold), default=None)
+        if low is None:
+            low = 2 * self.threshold - max(high, self.threshold)
+        margin = 0.1 * (max(high, self.threshold) - low) or 1.0
         return min(low, self.threshold - margin), max(high, self.threshold + margin)
 
     def _colors(self, values, low, high):
@@ -336,6 +338,9 @@ class ImageVerdictDisplay:
             shrink=0.7,
             aspect=30,
             panchor=False,
+            extend="min"
+            if min(np.min(found) for found in self.maps) < low
+            else "neither",
         )
         bar = self.colorbar_.ax
         bar.axvline(self.threshold, color="black", linewidth=2)

@@ -102,9 +102,16 @@ def test_boxes_hold_the_regions():
     assert_array_equal(box.get_bbox().get_points(), [[-0.5, -0.5], [16.5, 11.5]])
 
 
-@pytest.mark.parametrize("peaks", [(1,) * 4, (-3.0, 1, 1, 1), (1e6, 2.0000001, 1, 1)])
-@pytest.mark.parametrize("threshold", [2.0, -50.0, 3e6])
-def test_scales_of_any_scores(peaks, threshold):
+@pytest.mark.parametrize(
+    ("threshold", "peaks"),
+    [
+        (2.0, (1, 1, 1, 1)),
+        (2.0, (1e6, 2.000001, 1, -3)),
+        (-50.0, (1, 1, 1, 1)),
+        (3e6, (1, 1, 1, 1)),
+    ],
+)
+def test_scales_of_any_scores(threshold, peaks):
     """Nothing above the cut, or all; scores that take many digits to tell from it."""
     detector = _Detector(peaks)
     detector.threshold_ = threshold
@@ -136,8 +143,10 @@ def test_lines_of_images(plt):
         display.plot(n_columns=0)
 
 
-@pytest.mark.parametrize("n_channels", [1, 2, 3, 4])
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize(
+    ("n_channels", "dtype"),
+    [(1, np.uint16), (2, np.float32), (3, np.uint8), (3, np.float32), (4, np.uint8)],
+)
 def test_images_of_any_kind(n_channels, dtype):
     images = _images(n_channels, dtype)
     if dtype != np.float32:

@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
     from ._drawing import Panels
 
-# Below the cut from nothing to a pale blue, above it from red to nearly black: no shade
-# of one can be taken for one of the other, in grey neither.
-_PALE = np.array([0.45, 0.75, 1.0])
+# Below the cut from nothing to a blue that lets the image through, above it from red to
+# nearly black. Both can be seen on black and on white.
+_BLUE = np.array([0.15, 0.5, 0.95])
 _DARK_RED = np.array([0.35, 0.0, 0.10])
-_BELOW, _ABOVE = 0.45, 0.75
+_BELOW, _ABOVE = 0.6, 0.75
 _MASK_COLOR = "#F0E442"
 _N_COLORS = 512
 _N_LETTERS = 24
@@ -191,7 +191,7 @@ class ImageVerdictDisplay:
         """Draw the images, each with its map below.
 
         A pixel of a map is red exactly if it is above the cut, and darker the higher it
-        is; below the cut it is between clear and pale blue. All maps have one scale,
+        is; below the cut it is between clear and blue. All maps have one scale,
         which begins at what most of an image is. An image is called an anomaly exactly
         if some of it is red. Where a panel has fewer pixels than its image, each shows
         the largest value of several. Boxes are drawn a little wider than the regions
@@ -273,7 +273,7 @@ class ImageVerdictDisplay:
         red = values > cut
         below = np.clip((values - low) / (cut - low), 0, 1)
         above = np.clip((values - cut) / (high - cut), 0, 1)[..., None]
-        colors = np.where(red[..., None], RED + above * (_DARK_RED - RED), _PALE)
+        colors = np.where(red[..., None], RED + above * (_DARK_RED - RED), _BLUE)
         # So that what is far below the cut leaves the image as it is.
         return colors, np.where(red, _ABOVE, _BELOW * below**2)
 

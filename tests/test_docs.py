@@ -294,6 +294,7 @@ README = ROOT / "README.rst"
 PAGES = [
     "docs/callbacks.rst",
     "docs/embeddings.rst",
+    "docs/images.rst",
     "docs/model_selection.rst",
     "docs/own_detector.rst",
     "docs/plotting.rst",
@@ -316,6 +317,8 @@ def test_code_of_pages_runs(page, tmp_path, monkeypatch, capsys):
     if page == "docs/callbacks.rst":
         pytest.importorskip("sklearn.callback", reason="scikit-learn before 1.9")
         pytest.importorskip("rich", reason="rich is not installed")
+    if page == "docs/images.rst":
+        pytest.importorskip("PIL", reason="Pillow is not installed")
     monkeypatch.chdir(tmp_path)
     path = ROOT / page
     blocks = _code_blocks(path)

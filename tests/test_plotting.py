@@ -11,6 +11,8 @@ import pytest
 from skganomaly import plotting
 from skganomaly.plotting import (
     ContributionDisplay,
+    DrawnDefectsDisplay,
+    ImageVerdictDisplay,
     LossCurveDisplay,
     ReconstructionDisplay,
     ScoreDistributionDisplay,
@@ -48,8 +50,10 @@ def test_missing_matplotlib_is_said_first(name, monkeypatch):
     """Before anything is computed, so an estimator that is none does not matter."""
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     display = getattr(plotting, name)
+    make = getattr(display, "from_estimator", None) or display.from_images
+    one_argument = name in ("LossCurveDisplay", "DrawnDefectsDisplay")
     with pytest.raises(ImportError, match=rf"{name}\.from_.*skganomaly\[plot\]"):
-        display.from_estimator(*[None] * (1 if name == "LossCurveDisplay" else 2))
+        make(*[None] * (1 if one_argument else 2))
 
 
 # Labels.
@@ -114,6 +118,16 @@ def _crowded():
             scores=1e8 * rng.uniform(size=len(rows)),
             threshold=5e7,
         ).plot
+    for shape, n, size in (((60, 80), 3, 1e7), ((400, 50), 1, 1e-6), ((20, 300), 6, 1)):
+        rows = size * rng.normal(size=(n, *shape))
+        yield ImageVerdictDisplay(
+            images=rows[:, None],
+            maps=rows,
+            threshold=2 * size,
+            names=["kind_of_defect/a_very_long_name_of_a_file.png"] * n,
+        ).plot
+    crops = 1e6 * rng.normal(size=(4, 1, 96, 96))
+    yield DrawnDefectsDisplay(crops=crops, drawn=crops, changed=crops[:, 0] > 1).plot
 
 
 @pytest.mark.parametrize("draw", [*_crowded()])
@@ -159,6 +173,8 @@ def test_one_axes_is_drawn_on(detector, table, plt):
 def _grids():
     image = np.zeros((2, 1, 4, 4))
     return [
+        DrawnDefectsDisplay(crops=image, drawn=image, changed=image[:, 0] > 0),
+        ImageVerdictDisplay(images=image, maps=image[:, 0], threshold=1.0),
         ReconstructionDisplay(inputs=image, reconstructions=image, heat=image),
         ScoreOverTimeDisplay(
             values=np.zeros((5, 1)), scores=np.zeros(5), time=np.arange(5)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from .._compat import Interval, StrOptions
+from .._compat import HasMethods, Interval, StrOptions
 from ._drawing import DrawnDefects
 from ._segmenter import train_segmenter
 
@@ -46,7 +46,7 @@ class DefectDiscriminator(BaseEstimator):
     """
 
     _parameter_constraints = {
-        "draw": [callable, StrOptions({"auto"})],
+        "draw": [callable, HasMethods(["prepare"]), StrOptions({"auto"})],
         "n_steps": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 2, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],

@@ -229,7 +229,13 @@ class Trainer:
         return built
 
     def rows(self) -> Iterator[torch.Tensor]:
-        """The scaled training rows in order, in blocks (n_rows, *input_shape)."""
+        """The scaled training rows in order, in blocks.
+
+        Yields
+        ------
+        Tensor of shape (n_rows, *input_shape)
+            On the training device.
+        """
         for block in row_blocks(*self.X.shape):
             yield torch.from_numpy(self.scaling.transform(self.X[block])).to(
                 self.device

@@ -233,7 +233,7 @@ class Trainer:
 
         Yields
         ------
-        Tensor of shape (n_rows, *input_shape)
+        Tensor of shape (n_rows, ...)
             On the training device.
         """
         for block in row_blocks(*self.X.shape):

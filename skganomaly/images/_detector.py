@@ -325,7 +325,7 @@ class ImageDetector(DecisionMixin, OutlierMixin, BaseEstimator):
                 "as with as_images(..., color='grey')."
             )
         return sum(
-            weight / unit * method.map(image)
+            np.float32(weight / unit) * method.map(image)
             for method, weight, unit in zip(
                 self.methods_, self.weights_, self.units_, strict=True
             )
@@ -370,8 +370,8 @@ class ImageDetector(DecisionMixin, OutlierMixin, BaseEstimator):
         maps = []
         for image in self._read(images):
             found = self._joined(image)
-            shifted = found - found.max() + image_score(found)
-            maps.append(shifted.astype(np.float32))
+            # The largest pixel becomes the score to the last bit.
+            maps.append(found - found.max() + np.float32(image_score(found)))
         return maps
 
     def regions(self, images: Any) -> list[list[dict[str, Any]]]:
@@ -430,8 +430,9 @@ def image_score(found):
     """Mean of the largest pixels of a map, less its median."""
     pixels = found.ravel()
     n = min(_N_LARGEST, len(pixels))
-    largest = np.partition(pixels, len(pixels) - n)[-n:]
-    return float(largest.mean() - np.median(pixels))
+    largest = np.partition(pixels, len(pixels) - n)[-n:].astype(np.float64)
+    # As exact as a pixel is, so that a map can have it as its maximum.
+    return float(np.float32(largest.mean() - np.median(pixels)))
 
 
 def find_regions(found, cut):

@@ -57,9 +57,11 @@ class FrozenFeatures(BaseEstimator):
     layers : sequence of str or None, default=None
         Names of submodules, as of ``named_modules``, whose outputs are taken in place
         of what the network returns.
-    mean, std : tuple of 3 floats
-        What the network wants its input to be centred and scaled by, for values in
-        [0, 1]. The defaults are those of ImageNet.
+    mean : tuple of float, default=(0.485, 0.456, 0.406)
+        What the network wants its input to be centred by, for values in [0, 1]. The
+        default is that of ImageNet.
+    std : tuple of float, default=(0.229, 0.224, 0.225)
+        What it wants its input to be divided by.
     scales : tuple of float, default=(1.0, 2.0)
         Factors by which images are enlarged; maps are averaged. Small defects need the
         second, at four times the cost of the first.

@@ -74,7 +74,26 @@ class DefectDiscriminator(BaseEstimator):
         device: torch.device,
         progress: Callable[[Iterable[int]], Iterable[int]] | None = None,
     ) -> Segmenter:
-        """Train on normal images; return what maps others."""
+        """Train on normal images.
+
+        Parameters
+        ----------
+        images : sequence of ndarray of shape (n_channels, height, width)
+            Read one at a time.
+        groups : ndarray of shape (n_images,), int
+            Ignored; present for API consistency.
+        seed : int
+            Decides all that is drawn.
+        device : torch.device
+            Where to train and score.
+        progress : callable or None, default=None
+            Is handed the iterable of steps and returns one, as tqdm does.
+
+        Returns
+        -------
+        Segmenter
+            Maps images to maps of logits.
+        """
         self._validate_params()
         draw = DrawnDefects() if isinstance(self.draw, str) else self.draw
         return train_segmenter(

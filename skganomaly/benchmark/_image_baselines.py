@@ -1,4 +1,4 @@
-"""Detectors of whole images at 64 x 64 pixels, which a method for defects has to beat."""
+"""Detectors of whole images at 64 x 64 pixels, for others to be compared with."""
 
 from __future__ import annotations
 

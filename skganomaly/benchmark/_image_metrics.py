@@ -128,7 +128,7 @@ def region_overlap(
     # One cut for each value: equal pixels are above it together.
     last = np.append(np.flatnonzero(np.diff(values)), len(values) - 1)
     false = np.cumsum(gains == 0)[last] / n_good
-    covered = np.cumsum(gains, dtype=np.float64)[last] / n_regions
+    covered = np.minimum(np.cumsum(gains, dtype=np.float64)[last] / n_regions, 1)
     return _area(np.append(0, false), np.append(0, covered), limit)
 
 

@@ -117,8 +117,8 @@ def load_image_data(
                 sets[inside.name] = _folder(inside)
     if not sets:
         raise ValueError(
-            f"{str(path)!r} has no boards.npz, no cells.npz and no folder train, beside "
-            "test and ground_truth, in it or in a folder below it."
+            f"{str(path)!r} has no boards.npz, no cells.npz, and no folder train "
+            "beside test and ground_truth, in it or in a folder below it."
         )
     return sets
 

@@ -12,6 +12,8 @@ from .._seed import draw_seed
 from ._generated import _check_option
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     _Floats: TypeAlias = NDArray[np.float64]
@@ -48,8 +50,10 @@ def make_texture_defects(
 
     Parameters
     ----------
-    n_normal, n_defective : int, default=100 and 30
-        Number of images without and with a defect.
+    n_normal : int, default=100
+        Number of images without a defect.
+    n_defective : int, default=30
+        Number of images with one.
     kind : {"wood", "fabric", "noise", "dots", "gradient"}, default="wood"
         The surface, of which each image is another piece:
 
@@ -130,7 +134,7 @@ def make_texture_defects(
         # Streams of their own: one more normal image moves no defect.
         rng = np.random.default_rng([seed, place >= 0, place if place >= 0 else i])
         layers = _SURFACES[kind](material, (height, width), rng)
-        originals[i] = images[i] = _levels(sum(layers))
+        originals[i] = images[i] = _levels(_merged(layers))
         if place >= 0:
             wanted = defects[place % len(defects)]
             images[i], kinds[i] = _damaged(layers, wanted, (least, most), rng)
@@ -151,6 +155,11 @@ def _pair(name: str, values: tuple[int, int], least: int) -> tuple[int, int]:
     for value in (first, second):
         check_scalar(value, name, (int, np.integer), min_val=least)
     return int(first), int(second)
+
+
+def _merged(layers: _Layers) -> _Floats:
+    base, structure, noise = layers
+    return base + structure + noise
 
 
 def _levels(image: _Floats) -> NDArray[np.uint8]:
@@ -286,7 +295,7 @@ def _damaged(
 ) -> tuple[NDArray[np.uint8], str]:
     """One image with a defect of as many pixels as are allowed, and which it is."""
     base, structure, noise = layers
-    original = _levels(base + structure + noise)
+    original = _levels(_merged(layers))
     spread = float((structure + noise).std())
     for _ in range(_ATTEMPTS):
         low, high = np.log(sizes)
@@ -296,16 +305,16 @@ def _damaged(
         strength = max(rng.uniform(*_STRENGTH) * spread, _LEAST_CONTRAST)
         field, depth = _shape(kind, area, original.shape, rng)
         # The lowest pixels, so that it has exactly that area.
-        inside = np.zeros(field.size, dtype=bool)
-        inside[np.argpartition(field.ravel(), area - 1)[:area]] = True
-        inside = inside.reshape(field.shape)
+        lowest = np.argpartition(field.ravel(), area - 1)[:area]
+        inside = np.zeros(field.shape, dtype=bool)
+        inside.flat[lowest] = True
         if kind in _OF_STRUCTURE:
             other = _restructured(kind, structure, inside, rng)
             if np.abs(other - structure)[inside].mean() < _LEAST_CHANGE * spread:
                 continue
             drawn = base + other + noise
         else:
-            drawn = base + structure + noise
+            drawn = _merged(layers)
             drawn = drawn + strength * rng.choice([-1, 1]) * depth(field)
         drawn = np.where(inside, _levels(drawn), original)
         if sizes[0] <= np.count_nonzero(drawn != original) <= sizes[1]:
@@ -315,7 +324,9 @@ def _damaged(
     return _damaged(layers, "spot", sizes, rng)
 
 
-def _shape(kind, area, shape, rng):
+def _shape(
+    kind: str, area: int, shape: tuple[int, ...], rng: np.random.Generator
+) -> tuple[_Floats, Callable[[_Floats], _Floats]]:
     """What is lowest inside a defect, and its strength by that."""
     centre = [rng.uniform(0.06 * n, 0.94 * n) for n in shape]
     y, x = np.indices(shape, dtype=float)
@@ -337,7 +348,9 @@ def _shape(kind, area, shape, rng):
     return field, lambda field: np.clip(1.6 - field, 0.3, 1)
 
 
-def _curve(area, centre, shape, rng):
+def _curve(
+    area: int, centre: list[float], shape: tuple[int, ...], rng: np.random.Generator
+) -> _Floats:
     """Distance to a bent line, which tapers off to its end."""
     width = min(rng.uniform(1.0, 2.2), area / 6)
     length = area / width
@@ -361,7 +374,12 @@ def _curve(area, centre, shape, rng):
     return distance
 
 
-def _restructured(kind, structure, inside, rng):
+def _restructured(
+    kind: str,
+    structure: _Floats,
+    inside: NDArray[np.bool_],
+    rng: np.random.Generator,
+) -> _Floats:
     """Structure that is missing or turned inside a defect."""
     if kind == "missing":
         return np.where(inside, structure.mean(), structure)

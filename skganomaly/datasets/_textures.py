@@ -31,6 +31,12 @@ _OF_STRUCTURE = ("missing", "twist")
 # grey levels: it is to be seen, and need not be glaring.
 _STRENGTH = 1.8, 3.5
 _LEAST_CONTRAST = 14.0
+# Least size of what changes structure: so far, in logarithms, from the smallest that is
+# allowed to the largest.
+_LEAST_OF_STRUCTURE = 1 / 2
+# Among 10,000 random pixels some stray by 3.5 or more, and some places are smooth.
+_STRENGTH_IN_NOISE = 3.0, 5.0
+_LEAST_IN_NOISE = 2 / 3
 # What takes structure away or turns it changes pixels by this much on average, or it
 # would lie where there is none.
 _LEAST_CHANGE = 0.7
@@ -137,7 +143,7 @@ def make_texture_defects(
         originals[i] = images[i] = _levels(_merged(layers))
         if place >= 0:
             wanted = defects[place % len(defects)]
-            images[i], kinds[i] = _damaged(layers, wanted, (least, most), rng)
+            images[i], kinds[i] = _damaged(layers, kind, wanted, (least, most), rng)
     return Bunch(
         images=images,
         originals=originals,
@@ -291,18 +297,24 @@ _SURFACES = {
 
 
 def _damaged(
-    layers: _Layers, kind: str, sizes: tuple[int, int], rng: np.random.Generator
+    layers: _Layers,
+    surface: str,
+    kind: str,
+    sizes: tuple[int, int],
+    rng: np.random.Generator,
 ) -> tuple[NDArray[np.uint8], str]:
     """One image with a defect of as many pixels as are allowed, and which it is."""
     base, structure, noise = layers
     original = _levels(_merged(layers))
     spread = float((structure + noise).std())
+    strengths = _STRENGTH_IN_NOISE if surface == "noise" else _STRENGTH
     for _ in range(_ATTEMPTS):
         low, high = np.log(sizes)
         if kind in _OF_STRUCTURE:
-            low = (low + high) / 2
+            share = _LEAST_IN_NOISE if surface == "noise" else _LEAST_OF_STRUCTURE
+            low += share * (high - low)
         area = round(np.exp(rng.uniform(low, high)))
-        strength = max(rng.uniform(*_STRENGTH) * spread, _LEAST_CONTRAST)
+        strength = max(rng.uniform(*strengths) * spread, _LEAST_CONTRAST)
         field, depth = _shape(kind, area, original.shape, rng)
         # The lowest pixels, so that it has exactly that area.
         lowest = np.argpartition(field.ravel(), area - 1)[:area]
@@ -321,7 +333,7 @@ def _damaged(
             return drawn.astype(np.uint8), kind
     # A surface with hardly any structure can lack none, and at a rim there is no more
     # room for what is turned.
-    return _damaged(layers, "spot", sizes, rng)
+    return _damaged(layers, surface, "spot", sizes, rng)
 
 
 def _shape(

@@ -10,6 +10,7 @@ from ._containers import AnomalyDataset, LazyDatasets
 from ._files import load_adbench, load_benchmark_data, load_mnist
 from ._generated import make_anomalies, make_image_anomalies
 from ._series import make_metric_anomalies
+from ._textures import make_texture_defects
 
 __all__ = [
     "AnomalyDataset",
@@ -22,4 +23,5 @@ __all__ = [
     "make_anomalies",
     "make_image_anomalies",
     "make_metric_anomalies",
+    "make_texture_defects",
 ]

@@ -35,6 +35,7 @@ _SNAPPED = 0.95
 # Crops that fills are taken from, at most.
 _N_MATERIAL = 256
 
+# Standard deviation, in pixels, of the smoothing that leaves the local mean.
 _LOCAL = 5.0
 
 
@@ -70,6 +71,8 @@ class DrawnDefects(BaseEstimator):
         as large ones. Lines are up to three times as long as the largest.
     contrasts : tuple of float, default=(0.2, 5.0)
         Smallest and largest strength of a fill, in standard deviations of the images.
+        Where these are of noise, only strong defects can be seen at first; with none
+        above 2.5, a network has learned nothing from such.
     second_fraction : float, default=0.4
         Share of the drawings that are of two defects.
 

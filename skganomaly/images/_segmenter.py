@@ -49,9 +49,14 @@ _N_OUTSIDE = 20
 _N_INSIDE = 5
 _APART = 3
 
-_MATERIAL = 256
+# Crops that are offered to what draws defects, to take fills from.
+_N_MATERIAL = 256
+
+# The learning rate rises for so many steps and falls to this share of its largest.
 _WARM_UP = 20
 _LAST_RATE = 0.02
+
+# Share of the moving average of the weights that a step leaves, once there is one.
 _AVERAGE = 0.98
 
 
@@ -373,7 +378,7 @@ def _rate(step, n_steps):
 def _material(crops):
     """Crops of many images, for fills."""
     material = []
-    for place in range(_MATERIAL):
+    for place in range(_N_MATERIAL):
         material.append(crops.draw())
         if place % 8 == 7:
             crops.advance()

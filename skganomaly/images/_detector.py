@@ -122,7 +122,8 @@ class ImageDetector(DecisionMixin, OutlierMixin, BaseEstimator):
     >>> from skganomaly.images import DefectDiscriminator, ImageDetector
     >>> images = np.random.default_rng(0).normal(size=(40, 48, 64))
     >>> method = DefectDiscriminator(n_steps=5)
-    >>> detector = ImageDetector(method=method, random_state=0).fit(images)
+    >>> detector = ImageDetector(method=method, false_alarm_rate=0.2, random_state=0)
+    >>> detector = detector.fit(images)
     >>> detector.anomaly_map(images[:2])[0].shape
     (48, 64)
     """

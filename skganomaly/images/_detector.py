@@ -59,7 +59,7 @@ class ImageDetector(DecisionMixin, OutlierMixin, BaseEstimator):
 
     scikit-learn's face over *images*: of any size, also mixed, read one at a time from
     arrays, lists or files. Each gets one score, one label, and a map in its
-    own size. The detectors of :mod:`skganomaly` take an image for a row, which suits
+    own size. The other detectors take an image for a row, which suits
     small aligned pictures that are anomalous as a whole; this one looks at pixels and
     their surroundings, for defects that may be small and anywhere.
 

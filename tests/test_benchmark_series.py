@@ -79,6 +79,7 @@ def test_drift(short):
     assert far["fixed"].mean() > 3 * far["adaptive"].mean()
 
 
+@pytest.mark.slow
 def test_promise(short):
     """Thresholds of windows that do not overlap flag far too many, blocks do not."""
     rows = pd.DataFrame(_series.measure_promise([0, 1, 2]))
@@ -89,6 +90,7 @@ def test_promise(short):
     assert neighbours['blocks in turn, "last"'] < 0.15
 
 
+@pytest.mark.slow
 def test_command(short, monkeypatch, capsys):
     """All tables are shown, with their numbers of seeds."""
     measure = _series.measure_windows

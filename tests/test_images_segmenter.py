@@ -245,6 +245,7 @@ def test_loss_of_peaks():
         assert torch.isfinite(logits.grad).all()
 
 
+@pytest.mark.slow
 def test_large_image_takes_little_memory():
     """A map of 1,024 x 1,024 stays below 1 GiB, torch itself included."""
     code = (

@@ -15,8 +15,9 @@ from ._cut import is_auto
 from ._fit import Trained
 from ._health import generator_failure, never_wrong, not_judged, too_short
 from ._models._anogan import AnoGAN, EncoderGame
+from ._parameters import resolved
 from ._sample_quality import N_SAMPLES, compare_samples, n_compared
-from ._settings import resolved, steps_of_few_passes
+from ._settings import steps_of_few_passes
 from ._training._net import mean_losses
 from ._training._trainer import Record
 from .adversaries import Logistic, Wasserstein

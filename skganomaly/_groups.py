@@ -3,12 +3,11 @@
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from sklearn.utils import check_array, check_consistent_length
-from sklearn.utils.validation import column_or_1d
 
 from ._models._scaling import row_blocks
+from ._validation import read_groups
 
-__all__ = ["RowGroups", "group_rows", "one_score_a_group", "twins"]
+__all__ = ["RowGroups", "group_rows", "one_score_a_group", "read_labels", "twins"]
 
 # Rows are copies if no column differs by more than this share of its standard
 # deviation, or where rows are many by a small part of the gaps within one column.
@@ -102,7 +101,7 @@ def group_rows(X, groups=None, *, one_unit=False):
     -------
     RowGroups
     """
-    named = None if groups is None else _read_groups(X, groups)
+    named = None if groups is None else read_labels(X, groups)
     copies = _find_copies(X, one_unit)
     # Rows that are all one have nobody else to be compared with.
     if copies.max() == 0 or _repeats_by_chance(X, copies):
@@ -172,24 +171,35 @@ def twins(values, labels):
     return np.where(labels != known, known, other[place])
 
 
-def _read_groups(X, groups):
+def read_labels(X, groups, item="row"):
+    """The group of each row that a user names, numbered from 0.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_rows, ...)
+    groups : array-like of shape (n_rows,)
+    item : str, default="row"
+        What a row is.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,), int
+    """
     if isinstance(groups, str):
         raise ValueError(
-            f"groups={groups!r} names no rows. Pass one group for each row, such as "
-            f"the column itself: groups=table[{groups!r}]."
+            f"groups={groups!r} names no {item}s. Pass one group for each {item}, such "
+            f"as the column itself: groups=table[{groups!r}]."
         )
-    check_consistent_length(X, groups)
+    words = (
+        f"groups must name, for each {item}, the group that it belongs to, such as the "
+        "part that was measured, all of them numbers or all of them names, without "
+        "missing values."
+    )
+    groups = read_groups(X, groups, words)
     try:
-        groups = check_array(column_or_1d(groups), ensure_2d=False, dtype=None)
         return _number(groups)
-    # AttributeError is what scikit-learn 1.6 makes of pandas.NA, and TypeError that
-    # None and names have no order.
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ValueError(
-            "groups must name, for each row, the group that it belongs to, such as the "
-            "part that was measured, all of them numbers or all of them names, without "
-            f"missing values. {error}"
-        ) from error
+    except TypeError as error:  # Numbers and names have no order.
+        raise ValueError(f"{words} {error}") from error
 
 
 def _number(labels):

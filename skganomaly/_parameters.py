@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
@@ -10,6 +11,7 @@ import torch
 from sklearn.base import BaseEstimator
 
 from ._compat import HasMethods, Interval, StrOptions
+from ._cut import is_auto
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
         verbose: int
 
 
-__all__ = ["CommonParameters"]
+__all__ = ["CommonParameters", "resolved"]
 
 _AUTO = StrOptions({"auto"})
 _COUNT = Interval(Integral, 1, None, closed="left")
@@ -193,3 +195,17 @@ class CommonParameters(BaseEstimator):
             named += [p for p in inherited if p.name not in names]
             signature = inspect.signature(constructor)
             constructor.__signature__ = signature.replace(parameters=named)
+
+
+def resolved(value, default, kind):
+    """A value in the place of "auto", in parameter objects too."""
+    if is_auto(value):
+        return default
+    if hasattr(value, "_parameter_constraints"):
+        value._validate_params()
+    # A copy, as what is set on an object later is for the next fit.
+    value = copy.deepcopy(value)
+    for name, chosen in getattr(value, "_defaults", {}).get(kind, {}).items():
+        if is_auto(getattr(value, name, None)):
+            setattr(value, name, chosen)
+    return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ._cut import is_auto
-from ._parameters import CommonParameters
+from ._parameters import CommonParameters, resolved
 from .architectures import MLP, ConvNet
 
 __all__ = [
@@ -19,7 +18,6 @@ __all__ = [
     "Settings",
     "named_architecture",
     "resolve_settings",
-    "resolved",
     "steps_of_few_passes",
 ]
 
@@ -193,20 +191,6 @@ def _parameter_names(cls):
     """Names of all that is stored, also where a subclass takes less of a user."""
     classes = [base for base in cls.__mro__ if issubclass(base, CommonParameters)]
     return sorted({name for base in classes for name in base._get_param_names()})
-
-
-def resolved(value, default, kind):
-    """A value in the place of "auto", in parameter objects too."""
-    if is_auto(value):
-        return default
-    if hasattr(value, "_parameter_constraints"):
-        value._validate_params()
-    # A copy, as what is set on an object later is for the next fit.
-    value = copy.deepcopy(value)
-    for name, chosen in getattr(value, "_defaults", {}).get(kind, {}).items():
-        if is_auto(getattr(value, name, None)):
-            setattr(value, name, chosen)
-    return value
 
 
 def steps_of_few_passes(n_groups: int, batch_size: int, most: int) -> int:

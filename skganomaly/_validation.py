@@ -7,9 +7,10 @@ from functools import partial
 
 import numpy as np
 from sklearn import config_context
-from sklearn.utils.validation import validate_data
+from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils.validation import column_or_1d, validate_data
 
-__all__ = ["first_few", "validate_rows", "validate_table"]
+__all__ = ["first_few", "read_groups", "validate_rows", "validate_table"]
 
 # Columns that an error names; of more it gives the number.
 _MAX_NAMED = 5
@@ -68,6 +69,32 @@ def validate_rows(estimator, X, *, reset, input_shape=None):
         return validate_table(estimator, X, named=False, **options), shape
     X = validate_table(estimator, X, **options)
     return X, X.shape
+
+
+def read_groups(X, groups, words):
+    """One group for each row, as an array.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_rows, ...)
+    groups : array-like of shape (n_rows,)
+        Numbers or names.
+    words : str
+        What groups have to be, for the error.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,)
+    """
+    check_consistent_length(X, groups)
+    try:
+        groups = check_array(column_or_1d(groups), ensure_2d=False, dtype=None)
+        if any(group is None for group in groups.tolist()):
+            raise ValueError("Input contains None.")
+    # AttributeError is what scikit-learn 1.6 makes of pandas.NA.
+    except (AttributeError, ValueError) as error:
+        raise ValueError(f"{words} {error}") from error
+    return groups
 
 
 def _check_row_shape(estimator, shape, input_shape):

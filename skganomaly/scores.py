@@ -19,6 +19,7 @@ from sklearn.base import BaseEstimator
 from ._compat import Interval, StrOptions
 from ._models._local_score import LocalScoring
 from ._models._scoring import JointScoring, PartScoring, Scoring, WeightedScoring
+from ._parameters import resolved
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -130,10 +131,7 @@ class LocalScore(_Score):
         self.exponent = exponent
 
     def make(self, method: Method, kind: str) -> Scoring:
-        options = self.get_params()
-        for name, chosen in self._defaults[kind].items():
-            if isinstance(options[name], str):
-                options[name] = chosen
+        options = resolved(self, None, kind).get_params()
         parts = options.pop("parts")
         if isinstance(parts, str):
             parts = method.local_parts.get(kind, method.part_names)

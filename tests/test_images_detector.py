@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from torch import nn
 
 from skganomaly.images import DefectDiscriminator, FrozenFeatures, ImageDetector
-from skganomaly.images._detector import find_regions, image_score
+from skganomaly.images._maps import find_regions, image_score
 
 SHORT = DefectDiscriminator(n_steps=8, batch_size=4)
 

@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from skganomaly.images import _segmenter
 from skganomaly.images._drawing import DrawnDefects
+from skganomaly.images._maps import image_score
 from skganomaly.images._segmenter import (
     SegmentationNet,
     Segmenter,
@@ -54,7 +55,7 @@ def test_finds_the_defects_it_was_shown():
     for image in damaged:
         image[:, 30:36, 50:56] += 60
     maps = [segmenter.map(image) for image in normal + damaged]
-    scores = [segmenter.score(found) for found in maps]
+    scores = [image_score(found) for found in maps]
     assert min(scores[10:]) > max(scores[:10])
     truth = np.zeros((60, 80), dtype=bool)
     truth[30:36, 50:56] = True
@@ -102,7 +103,7 @@ def test_any_channels_and_sizes(n_channels, shape):
         found = segmenter.map(image)
         assert found.shape == image.shape[1:] and found.dtype == np.float32
         assert np.isfinite(found).all()
-        assert np.isfinite(segmenter.score(found))
+        assert np.isfinite(image_score(found))
 
 
 def test_wrong_images(untrained):
@@ -159,11 +160,11 @@ def test_map_does_not_depend_on_units():
 def test_score():
     """The mean of the largest pixels less the median."""
     found = np.zeros((50, 50), np.float32)
-    assert Segmenter.score(found) == 0
+    assert image_score(found) == 0
     found[:10, :10] = 2
-    assert Segmenter.score(found) == 2
-    assert Segmenter.score(found + 5) == 2
-    assert Segmenter.score(np.float32([[1, 5]])) == 0
+    assert image_score(found) == 2
+    assert image_score(found + 5) == 2
+    assert image_score(np.float32([[1, 5]])) == 0
 
 
 def test_state_is_all():

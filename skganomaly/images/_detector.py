@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from scipy import ndimage
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.metrics import roc_auc_score
 from sklearn.utils.validation import check_is_fitted
@@ -18,15 +17,16 @@ from tqdm import tqdm
 
 from .._all_or_nothing import all_or_nothing
 from .._compat import HasMethods, Interval, StrOptions, _fit_context
-from .._cut import check_rate, fit_threshold, is_auto
-from .._decisions import DecisionMixin
+from .._cut import is_auto
+from .._decisions import CutMixin
 from .._device import resolve_device
-from .._groups import one_score_a_group
+from .._groups import one_score_a_group, read_labels
 from .._process import own_settings
 from .._seed import draw_seed
 from ..thresholds import p_values
 from ._crops import damage
 from ._drawing import DrawnDefects
+from ._maps import find_regions, image_score
 from ._methods import DefectDiscriminator
 from ._normalising import Normaliser
 from ._reading import as_images
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageDetector"]
 
-# The score of an image: the mean of so many of its largest pixels.
-_N_LARGEST = 100
-
 # Methods together: how well each tells drawn defects counts with this power.
 _POWER = 1.0
 
@@ -54,7 +51,7 @@ _N_MATERIAL = 20
 _TINY = 1e-12
 
 
-class ImageDetector(DecisionMixin, OutlierMixin, BaseEstimator):
+class ImageDetector(CutMixin, OutlierMixin, BaseEstimator):
     """Finds images with defects, and where in them these are.
 
     scikit-learn's face over *images*: of any size, also mixed, read one at a time from
@@ -143,6 +140,9 @@ class ImageDetector(DecisionMixin, OutlierMixin, BaseEstimator):
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
+
+    # All images that it is fitted on are believed to be normal.
+    contamination = "auto"
 
     methods_: list[Any]
     weights_: NDArray[np.float64]
@@ -245,11 +245,9 @@ class ImageDetector(DecisionMixin, OutlierMixin, BaseEstimator):
         self.reference_scores_ = one_score_a_group(
             scores, n_images, len(np.unique(units))
         )
-        # Parameters that are set later wait for the next fit.
-        self._rate_ = self.false_alarm_rate
         grouped = len(np.unique(groups)) < len(groups)
         self._warn_of_few("groups of images" if grouped else "images")
-        return self._cut_by_rule(self.threshold, self.false_alarm_rate)
+        return self._fit_cut(lambda: self.reference_scores_)
 
     def _warn_of_few(self, kind):
         """Withdraw a rate that so few reference scores cannot keep."""
@@ -281,13 +279,6 @@ class ImageDetector(DecisionMixin, OutlierMixin, BaseEstimator):
                 )
         return [DefectDiscriminator() if m == "defects" else clone(m) for m in methods]
 
-    def _cut_by_rule(self, threshold, rate):
-        check_rate(rate, "false_alarm_rate")
-        rule = fit_threshold(threshold, self.reference_scores_, rate=rate)
-        self.threshold_rule_ = rule
-        self._cut_at(rule.threshold_)
-        return self
-
     def set_threshold(
         self, threshold: Threshold = "auto", *, false_alarm_rate: float | None = None
     ) -> Self:
@@ -307,8 +298,7 @@ class ImageDetector(DecisionMixin, OutlierMixin, BaseEstimator):
             With new ``threshold_rule_`` and ``offset_``.
         """
         check_is_fitted(self)
-        rate = self._rate_ if false_alarm_rate is None else false_alarm_rate
-        return self._cut_by_rule(threshold, rate)
+        return self._set_cut(threshold, false_alarm_rate)
 
     def _bar(self, items):
         return tqdm(items, type(self).__name__, disable=not self.verbose)
@@ -389,8 +379,9 @@ class ImageDetector(DecisionMixin, OutlierMixin, BaseEstimator):
             top, right, bottom) in pixels, right and bottom excluded, "area" in pixels
             and "peak" in units of the score. None for an image that is no alarm.
         """
-        maps = self.anomaly_map(images)
-        return [find_regions(found, self.threshold_) for found in maps]
+        return [
+            find_regions(found, self.threshold_) for found in self.anomaly_map(images)
+        ]
 
     def p_values(self, images: Any) -> NDArray[np.float64]:
         """How usual an image's score is among held-out normal images.
@@ -427,32 +418,6 @@ class ImageDetector(DecisionMixin, OutlierMixin, BaseEstimator):
             self.methods_ = [method.to(device) for method in self.methods_]
 
 
-def image_score(found):
-    """Mean of the largest pixels of a map, less its median."""
-    pixels = found.ravel()
-    n = min(_N_LARGEST, len(pixels))
-    largest = np.partition(pixels, len(pixels) - n)[-n:].astype(np.float64)
-    # As exact as a pixel is, so that a map can have it as its maximum.
-    return float(np.float32(largest.mean() - np.median(pixels)))
-
-
-def find_regions(found, cut):
-    """Boxes, areas and peaks of what is above a cut, the highest first."""
-    labels, n_regions = ndimage.label(found > cut)
-    boxes = ndimage.find_objects(labels)
-    peaks = ndimage.maximum(found, labels, range(1, n_regions + 1))
-    areas = ndimage.sum(labels > 0, labels, range(1, n_regions + 1))
-    regions = [
-        {
-            "box": (x.start, y.start, x.stop, y.stop),
-            "area": int(area),
-            "peak": float(peak),
-        }
-        for (y, x), peak, area in zip(boxes, peaks, areas, strict=True)
-    ]
-    return sorted(regions, key=lambda region: -region["peak"])
-
-
 def _read_groups(images, groups):
     if groups is None:
         groups = getattr(images, "groups", None)
@@ -464,7 +429,7 @@ def _read_groups(images, groups):
             f"groups has shape {groups.shape}, and there are {len(images)} images. "
             "Name one group for each."
         )
-    return np.unique(groups, return_inverse=True)[1]
+    return read_labels(images, groups, "image")
 
 
 def _hold_out(groups, fraction, rng):

@@ -37,9 +37,6 @@ _REACH = 96
 # The largest part of an image whose logits are found at once, without the margin.
 _TILE_SIDE = 36 * _STRIDE
 
-# The score of an image is the mean of so many pixels.
-_N_LARGEST = 100
-
 # Weight of the pixels of defects in the cross-entropy, which are few.
 _POSITIVE_WEIGHT = 3.0
 
@@ -165,24 +162,6 @@ class Segmenter(nn.Module):
         # A single pixel may be noise.
         smooth = ndimage.gaussian_filter(logits, 1.0)
         return smooth[top : top + height, left : left + width].copy()
-
-    @staticmethod
-    def score(anomaly_map: NDArray[np.float32]) -> float:
-        """The score of an image, from its map.
-
-        Parameters
-        ----------
-        anomaly_map : ndarray of shape (height, width)
-
-        Returns
-        -------
-        float
-            Mean of the 100 largest pixels, less the median of all: an image in which
-            everything looks a bit odd is not one with a defect.
-        """
-        pixels = np.asarray(anomaly_map, dtype=np.float64).ravel()
-        largest = np.partition(pixels, -min(_N_LARGEST, len(pixels)))
-        return float(largest[-_N_LARGEST:].mean() - np.median(pixels))
 
     @torch.no_grad()
     def _logits(self, image, centre, scale):

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_array, check_consistent_length
-from sklearn.utils.validation import column_or_1d, validate_data
+from sklearn.utils.validation import validate_data
 
 from .._compat import StrOptions
-from .._validation import first_few
+from .._validation import first_few, read_groups
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -227,17 +226,11 @@ def _together(X, groups):
     """Which neighbouring steps are of one series."""
     if groups is None:
         return np.ones(len(X) - 1, dtype=bool)
-    check_consistent_length(X, groups)
-    try:
-        groups = check_array(column_or_1d(groups), ensure_2d=False, dtype=None)
-        if any(group is None for group in groups.tolist()):
-            raise ValueError("Input contains None.")
-    # AttributeError is what scikit-learn 1.6 makes of pandas.NA.
-    except (AttributeError, ValueError) as error:
-        raise ValueError(
-            "groups must be the name or the number of the series that each "
-            f"step is of, without missing ones. {error}"
-        ) from error
+    words = (
+        "groups must be the name or the number of the series that each step is of, "
+        "without missing ones."
+    )
+    groups = read_groups(X, groups, words)
     return groups[1:] == groups[:-1]
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .._compat import Interval, StrOptions
+from .._models._whitening import Whitening
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -32,9 +33,6 @@ _BLOCK = 1024
 # random projection in which it is chosen.
 _CANDIDATES = 4
 _PROJECTED = 64
-
-# A Gaussian gives up this share of the correlations.
-_SHRINKAGE = 0.05
 
 # Remembered vectors whose distances to each other say what is usual.
 _N_SAMPLE = 500
@@ -301,21 +299,14 @@ class _Gaussian(nn.Module):
 
     def __init__(self, vectors, most, generator):
         super().__init__()
-        rows = vectors.double()
-        mean, covariance = rows.mean(0), torch.cov(rows.T)
-        diagonal = covariance.diagonal().clamp_min(_TINY)
-        shrunk = (1 - _SHRINKAGE) * covariance + _SHRINKAGE * torch.diag(diagonal)
-        identity = torch.eye(len(mean), dtype=rows.dtype, device=rows.device)
-        factor = torch.linalg.cholesky(shrunk + 1e-6 * diagonal.mean() * identity)
-        inverse = torch.linalg.solve_triangular(factor, identity, upper=False)
-        self.register_buffer("mean", mean.float())
-        self.register_buffer("matrix", inverse.T.float())
-        self.register_buffer("unit", torch.tensor(float(len(mean)) ** 0.5))
+        # In double precision, which not every accelerator has.
+        self.whitening = Whitening().fit(vectors.cpu()[None]).to(vectors.device)
+        self.register_buffer("unit", torch.tensor(float(vectors.shape[1]) ** 0.5))
 
     @torch.inference_mode()
     def forward(self, rows):
         """Distance of each row, (n_rows,)."""
-        return ((rows - self.mean) @ self.matrix).square().sum(1).sqrt()
+        return self.whitening(rows[None])[0].square().sum(1).sqrt()
 
 
 def _coreset(vectors, most, generator):

@@ -62,7 +62,7 @@ class OwnEstimator(BaseEstimator):
         (np.median, CallableThreshold(function=np.median)),
         (QuantileThreshold(rate=0.3), QuantileThreshold(rate=0.3)),
     ],
-    ids=repr,
+    ids=lambda value: repr(value).partition(" at 0x")[0],
 )
 def test_resolve_gives_an_unfitted_rule(threshold, expected):
     """Each kind of value becomes its rule; `rate` reaches the named ones only."""

@@ -29,7 +29,7 @@ RULES = [
     FixedThreshold(value=1.5),
     CallableThreshold(function=np.median),
 ]
-rule_ids = [repr(rule) for rule in RULES]
+rule_ids = [repr(rule).partition(" at 0x")[0] for rule in RULES]
 every_rule = pytest.mark.parametrize("rule", RULES, ids=rule_ids)
 
 

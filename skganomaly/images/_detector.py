@@ -42,11 +42,13 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageDetector"]
 
-# Methods together: how well each tells drawn defects counts with this power.
-_POWER = 1.0
+# Maps together: how well each tells drawn defects counts with this power.
+_POWER = 2.0
 
-# Images that drawn defects take their fills from.
+# Images that drawn defects take their fills from, and so many are drawn into at least,
+# if need be several times into one.
 _N_MATERIAL = 20
+_N_DRAWN = 60
 
 _TINY = 1e-12
 
@@ -64,9 +66,10 @@ class ImageDetector(CutMixin, OutlierMixin, BaseEstimator):
     ----------
     method : "defects", object or list of objects, default="defects"
         What scores pixels. "defects" is :class:`DefectDiscriminator`, which needs no
-        pretrained weights; :class:`FrozenFeatures` takes a network of yours. Methods in
-        a list are weighted by how well each tells defects that are drawn into held-out
-        normal images from these as they were, which needs no labels.
+        pretrained weights; :class:`FrozenFeatures` takes a network of yours. Maps of
+        several methods, and of several scales of a discriminator, are weighted by how
+        well each tells defects that are drawn into held-out normal images from these as
+        they were, which needs no labels.
     channels : {"auto", "first", "last", "none"}, default="auto"
         Which axis of an image in an array has the channels; see :func:`as_images`.
     validation_fraction : float in (0, 1), default=0.2
@@ -97,12 +100,13 @@ class ImageDetector(CutMixin, OutlierMixin, BaseEstimator):
     reference_scores_ : ndarray of shape (n_held_out_groups,)
         Sorted scores of held-out images, one for each group.
     methods_ : list
-        The fitted methods, each with ``map(image)``.
-    weights_ : ndarray of shape (n_methods,)
-        What each counts for; they add up to 1.
-    units_ : ndarray of shape (n_methods,)
+        What was fitted, each with ``map(image)``: for each method one, or one for each
+        of its scales.
+    weights_ : ndarray of shape (len(methods_),)
+        What the map of each counts for; they add up to 1.
+    units_ : ndarray of shape (len(methods_),)
         What the map of each is divided by: the standard deviation of the scores of
-        held-out images, or 1 if there is one method only.
+        held-out images, or 1 if there is one map only.
     n_held_out_ : int
         Images that nothing was trained on.
     n_channels_ : int
@@ -221,19 +225,21 @@ class ImageDetector(CutMixin, OutlierMixin, BaseEstimator):
         held_out = _hold_out(groups, self.validation_fraction, rng)
         seen, unseen = np.flatnonzero(~held_out), np.flatnonzero(held_out)
         device = resolve_device(self.device)
-        fitted = [
-            method.fit_maps(
+        methods, fitted = self._methods(), []
+        for method in methods:
+            found = method.fit_maps(
                 images[seen],
                 groups[seen],
                 seed=int(rng.integers(2**31)),
                 device=device,
                 progress=self._bar if self.verbose else None,
             )
-            for method in self._methods()
-        ]
+            fitted += found if isinstance(found, list) else [found]
         self.n_channels_, self.n_held_out_ = len(images[0]), len(unseen)
         self.methods_ = fitted
-        self.weights_, self.units_ = _weigh(fitted, images[unseen], rng)
+        draw = next((m.draw for m in methods if hasattr(m, "draw")), "auto")
+        draw = DrawnDefects() if isinstance(draw, str) else draw
+        self.weights_, self.units_ = _weigh(fitted, images[unseen], draw, rng)
         scores = np.array([self._score(image) for image in self._bar(images[unseen])])
         if not np.isfinite(scores).all():
             raise FloatingPointError(
@@ -444,23 +450,24 @@ def _hold_out(groups, fraction, rng):
     return np.isin(groups, chosen)
 
 
-def _weigh(fitted, images, rng):
+def _weigh(fitted, images, draw, rng):
     """Weight and unit of each map, from held-out images and defects drawn into them."""
     n = len(fitted)
     if n == 1:
         return np.ones(1), np.ones(1)
     normaliser = Normaliser(len(images[0])).fit(images)
-    material = [normaliser(image) for image in images[:_N_MATERIAL]]
-    draw = DrawnDefects().prepare(material, rng, hard=normaliser.hard)
-    clean, drawn = np.empty((n, len(images))), np.empty((n, len(images)))
-    for i, image in enumerate(images):
-        damaged, _ = damage(image, draw, normaliser, rng)
-        for k, method in enumerate(fitted):
-            clean[k, i] = image_score(method.map(image))
-            drawn[k, i] = image_score(method.map(damaged))
-    labels = np.repeat([0, 1], len(images))
-    told = [roc_auc_score(labels, [*c, *d]) for c, d in zip(clean, drawn, strict=True)]
-    weights = np.maximum(2 * np.array(told) - 1, 0) ** _POWER
+    if hasattr(draw, "prepare"):
+        material = [normaliser(image) for image in images[:_N_MATERIAL]]
+        draw = draw.prepare(material, rng, hard=normaliser.hard)
+    clean, drawn = [], []
+    for image in images:
+        clean.append([image_score(method.map(image)) for method in fitted])
+        for _ in range(math.ceil(_N_DRAWN / len(images))):
+            damaged, _ = damage(image, draw, normaliser, rng)
+            drawn.append([image_score(method.map(damaged)) for method in fitted])
+    labels = np.repeat([0, 1], [len(clean), len(drawn)])
+    told = np.array([roc_auc_score(labels, s) for s in np.transpose(clean + drawn)])
+    weights = np.maximum(2 * told - 1, 0) ** _POWER
     if not weights.any():
         weights[:] = 1
-    return weights / weights.sum(), np.maximum(clean.std(axis=1), _TINY)
+    return weights / weights.sum(), np.maximum(np.std(clean, axis=0), _TINY)

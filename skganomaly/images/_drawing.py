@@ -38,6 +38,9 @@ _N_MATERIAL = 256
 # Standard deviation, in pixels, of the smoothing that leaves the local mean.
 _LOCAL = 5.0
 
+# The least strength that is drawn when a training begins.
+_FIRST_CONTRAST = 1.5
+
 
 class DrawnDefects(BaseEstimator):
     """Draws defects of many kinds into crops of normal images.
@@ -51,7 +54,8 @@ class DrawnDefects(BaseEstimator):
     changed and does not write to, ``generator`` a :class:`numpy.random.Generator`, and
     ``changed`` a boolean array (height, width): the pixels that are different now. If
     it has a method ``prepare(crops, generator, hard)``, as this class has, what that
-    returns is called in its stead.
+    returns is called in its stead; and if that has a method ``advance(share)``, it is
+    told before each step how much of the training is over.
 
     Parameters
     ----------
@@ -71,8 +75,10 @@ class DrawnDefects(BaseEstimator):
         as large ones. Lines are up to three times as long as the largest.
     contrasts : tuple of float, default=(0.2, 5.0)
         Smallest and largest strength of a fill, in standard deviations of the images.
-        Where these are of noise, only strong defects can be seen at first; with none
-        above 2.5, a network has learned nothing from such.
+    warm_up : float in [0, 1], default=0.5
+        Share of a training in which the smallest strength falls from 1.5, or from
+        what ``contrasts`` allows, to what it is in the end. Who is shown faint defects
+        first learns nothing where normal images are noisy.
     second_fraction : float, default=0.4
         Share of the drawings that are of two defects.
 
@@ -93,6 +99,7 @@ class DrawnDefects(BaseEstimator):
         "fills": ["array-like", StrOptions({"all"})],
         "sizes": ["array-like"],
         "contrasts": ["array-like"],
+        "warm_up": [Interval(Real, 0, 1, closed="both")],
         "second_fraction": [Interval(Real, 0, 1, closed="both")],
     }
 
@@ -103,12 +110,14 @@ class DrawnDefects(BaseEstimator):
         fills: Sequence[str] | Literal["all"] = "all",
         sizes: tuple[float, float] = (1.5, 34.0),
         contrasts: tuple[float, float] = (0.2, 5.0),
+        warm_up: float = 0.5,
         second_fraction: float = 0.4,
     ) -> None:
         self.shapes = shapes
         self.fills = fills
         self.sizes = sizes
         self.contrasts = contrasts
+        self.warm_up = warm_up
         self.second_fraction = second_fraction
 
     def prepare(
@@ -146,6 +155,7 @@ class DrawnDefects(BaseEstimator):
             noise=NoisePool(seed),
             fills=[_FILLS[name] for name in fills],
             contrasts=tuple(self.contrasts),
+            warm_up=self.warm_up,
             second_fraction=self.second_fraction,
             hard=hard,
         )
@@ -169,8 +179,8 @@ def _check_range(parameter, limits):
 class Painter:
     """Draws defects; made by :meth:`DrawnDefects.prepare`.
 
-    What it draws depends on the crop and the generator alone, not on what it has drawn
-    before.
+    What it draws depends on the crop, the generator, and how much of a training is
+    over, not on what it has drawn before.
 
     Parameters
     ----------
@@ -184,6 +194,8 @@ class Painter:
         ``(painter, crop, place, strength, generator) -> content`` of the place.
     contrasts : tuple of float
         Smallest and largest strength.
+    warm_up : float
+        Share of a training in which the smallest strength falls to what it is.
     second_fraction : float
         Share of the drawings that are of two defects.
     hard : bool
@@ -198,6 +210,7 @@ class Painter:
         noise: NoisePool,
         fills: Sequence[Callable[..., NDArray]],
         contrasts: tuple[float, float],
+        warm_up: float,
         second_fraction: float,
         hard: bool,
     ) -> None:
@@ -205,9 +218,22 @@ class Painter:
         self.masks = masks
         self.noise = noise
         self.fills = list(fills)
-        self.contrasts = contrasts
+        self.contrasts = self._now = contrasts
+        self.warm_up = warm_up
         self.second_fraction = second_fraction
         self.hard = hard
+
+    def advance(self, share: float) -> None:
+        """Draw as it is right for a training of which so much is over.
+
+        Parameters
+        ----------
+        share : float in [0, 1]
+        """
+        least, most = self.contrasts
+        first = min(max(_FIRST_CONTRAST, least), most)
+        left = max(1 - share / self.warm_up, 0) if self.warm_up else 0
+        self._now = least + left * (first - least), most
 
     def __call__(
         self, crop: NDArray, generator: np.random.Generator
@@ -254,7 +280,7 @@ class Painter:
         opacity = mask[piece]
         if generator.random() < 0.5:
             opacity = opacity * np.float32(generator.uniform(0.6, 1.0))
-        strength = log_uniform(generator, *self.contrasts)
+        strength = log_uniform(generator, *self._now)
         if self.hard:
             # Less than from one of the two values to the other is not seen.
             strength = 2 * max(strength, 1.0)

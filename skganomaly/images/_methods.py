@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +38,12 @@ class DefectDiscriminator(BaseEstimator):
     ----------
     draw : callable or "auto", default="auto"
         What draws defects; see :class:`DrawnDefects`, whose defaults are "auto".
+    scales : tuple of float, default=(1.0, 0.5)
+        Factors by which images are enlarged or reduced, with a network of its own for
+        each. The first sees defects of a few pixels, the second what is large or soft;
+        how much each counts is up to :class:`ImageDetector`.
     n_steps : int, default=1200
-        Steps of the training.
+        Steps of the training of each network.
     batch_size : int, default=16
         Crops of a step.
     learning_rate : float, default=3e-3
@@ -47,6 +52,7 @@ class DefectDiscriminator(BaseEstimator):
 
     _parameter_constraints = {
         "draw": [callable, HasMethods(["prepare"]), StrOptions({"auto"})],
+        "scales": ["array-like"],
         "n_steps": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 2, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
@@ -56,11 +62,13 @@ class DefectDiscriminator(BaseEstimator):
         self,
         *,
         draw: Callable[..., Any] | Literal["auto"] = "auto",
+        scales: Sequence[float] = (1.0, 0.5),
         n_steps: int = 1200,
         batch_size: int = 16,
         learning_rate: float = 3e-3,
     ) -> None:
         self.draw = draw
+        self.scales = scales
         self.n_steps = n_steps
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -73,7 +81,7 @@ class DefectDiscriminator(BaseEstimator):
         seed: int,
         device: torch.device,
         progress: Callable[[Iterable[int]], Iterable[int]] | None = None,
-    ) -> Segmenter:
+    ) -> list[Segmenter]:
         """Train on normal images.
 
         Parameters
@@ -87,22 +95,46 @@ class DefectDiscriminator(BaseEstimator):
         device : torch.device
             Where to train and score.
         progress : callable or None, default=None
-            Is handed the iterable of steps and returns one, as tqdm does.
+            Is handed the iterable of all steps and returns one, as tqdm does.
 
         Returns
         -------
-        Segmenter
-            Maps images to maps of logits.
+        list of Segmenter
+            For each scale, what maps images to maps of logits.
         """
         self._validate_params()
+        scales = check_scales(self.scales)
         draw = DrawnDefects() if isinstance(self.draw, str) else self.draw
-        return train_segmenter(
-            images,
-            draw,
-            generator=np.random.default_rng(seed),
-            n_steps=self.n_steps,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            device=device,
-            progress=progress,
+        steps: Iterable[int] = range(len(scales) * self.n_steps)
+        left = iter(steps if progress is None else progress(steps))
+        rng = np.random.default_rng(seed)
+        fitted = [
+            train_segmenter(
+                images,
+                draw,
+                generator=rng,
+                n_steps=self.n_steps,
+                batch_size=self.batch_size,
+                learning_rate=self.learning_rate,
+                scale=scale,
+                device=device,
+                progress=lambda steps: islice(left, len(steps)),
+            )
+            for scale in scales
+        ]
+        # Ends a progress bar.
+        next(left, None)
+        return fitted
+
+
+def check_scales(scales: Sequence[float]) -> tuple[float, ...]:
+    """Scales of images, if they are some positive numbers."""
+    try:
+        wanted = tuple(float(scale) for scale in scales)
+    except (TypeError, ValueError):
+        wanted = ()
+    if not wanted or not all(0 < scale < np.inf for scale in wanted):
+        raise ValueError(
+            f"scales has to be one positive number or several, got {scales!r}."
         )
+    return wanted

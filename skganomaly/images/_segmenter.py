@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from ._drawing import check_drawn
 from ._normalising import Normaliser, pad_by_reflection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from numpy.typing import NDArray
@@ -123,11 +124,14 @@ class Segmenter(nn.Module):
     ----------
     n_channels : int
         Of all images.
+    scale : float, default=1.0
+        Factor by which the network sees images enlarged, or reduced.
     """
 
-    def __init__(self, n_channels: int) -> None:
+    def __init__(self, n_channels: int, scale: float = 1.0) -> None:
         super().__init__()
         self.n_channels = n_channels
+        self.scale = scale
         self.normaliser = Normaliser(n_channels)
         # Without storage, so that no weight is drawn from torch's global generator.
         with torch.device("meta"):
@@ -156,12 +160,15 @@ class Segmenter(nn.Module):
                 f"The segmenter was trained on images of {self.n_channels} channels, "
                 f"(n_channels, height, width); got an array of shape {image.shape}."
             )
+        full = image.shape[1:]
+        image = _resized(image, self.scale)
         height, width = image.shape[1:]
         padded, top, left = pad_by_reflection(image, RIM, (CROP_SIDE, CROP_SIDE))
         logits = self._logits(padded, *self.normaliser.scale_of(image))
         # A single pixel may be noise.
         smooth = ndimage.gaussian_filter(logits, 1.0)
-        return smooth[top : top + height, left : left + width].copy()
+        found = smooth[top : top + height, left : left + width].copy()
+        return found if self.scale == 1 else _interpolated(found[None], full)[0]
 
     @torch.no_grad()
     def _logits(self, image, centre, scale):
@@ -178,6 +185,34 @@ class Segmenter(nn.Module):
                 found = self.network(batch.to(memory_format=torch.channels_last))[0]
                 logits[y.own, x.own] = found[y.inside, x.inside].cpu().numpy()
         return logits
+
+
+class _Resized(Sequence):
+    """Images as a network of some scale sees them, made when they are asked for."""
+
+    def __init__(self, images, scale):
+        self._images = images
+        self._scale = scale
+
+    def __len__(self):
+        return len(self._images)
+
+    def __getitem__(self, place):
+        return _resized(self._images[place], self._scale)
+
+
+def _resized(image, scale):
+    """An image enlarged or reduced, in single precision; itself if it is neither."""
+    if scale == 1:
+        return image
+    sides = tuple(max(round(scale * side), 1) for side in image.shape[1:])
+    return _interpolated(image, sides)
+
+
+def _interpolated(image, sides):
+    # A view of what is turned or flipped is none of torch's.
+    pixels = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))[None]
+    return F.interpolate(pixels, sides, mode="bilinear", antialias=True)[0].numpy()
 
 
 class _Span:
@@ -221,10 +256,11 @@ def train_segmenter(
     n_steps: int = 1200,
     batch_size: int = 16,
     learning_rate: float = 3e-3,
+    scale: float = 1.0,
     clean_fraction: float = 0.3,
     peak_weight: float = 0.4,
     device: torch.device | str = "cpu",
-    progress: Callable[[Iterable[int]], Iterable[int]] | None = None,
+    progress: Callable[[range], Iterable[int]] | None = None,
 ) -> Segmenter:
     """Train a network to find the defects that are drawn into normal images.
 
@@ -234,7 +270,8 @@ def train_segmenter(
         Normal images, of any sizes. They are read one at a time, and few are kept.
     draw : callable
         ``(crop, generator) -> crop, changed``, or an object whose ``prepare(crops,
-        generator, hard=hard)`` returns one; see :class:`DrawnDefects`.
+        generator, hard=hard)`` returns one; see :class:`DrawnDefects`. What has a
+        method ``advance(share)`` is told before each step how much is over.
     generator : numpy.random.Generator
         Source of all that is random.
     n_steps : int, default=1200
@@ -243,6 +280,9 @@ def train_segmenter(
         Crops in a step.
     learning_rate : float, default=3e-3
         Largest step size of AdamW.
+    scale : float, default=1.0
+        Factor by which the network sees images enlarged, or reduced. Reduced ones show
+        it what is larger or softer than a crop of the others does.
     clean_fraction : float, default=0.3
         Share of the crops that nothing is drawn into.
     peak_weight : float, default=0.4
@@ -251,14 +291,16 @@ def train_segmenter(
     device : torch.device or str, default="cpu"
         Where the network is trained.
     progress : callable or None, default=None
-        Is handed the iterable of steps and returns one, as tqdm is and does.
+        Is handed the range of steps and returns as many of anything, as tqdm is and
+        does.
 
     Returns
     -------
     Segmenter
         On ``device``.
     """
-    segmenter = Segmenter(len(images[0])).to(device)
+    images = images if scale == 1 else _Resized(images, scale)
+    segmenter = Segmenter(len(images[0]), scale).to(device)
     weights = torch.Generator().manual_seed(int(generator.integers(2**63)))
     network = segmenter.network.cpu()
     initialize_layers(network, weights)
@@ -282,7 +324,9 @@ def train_segmenter(
     average = [parameter.detach().clone() for parameter in network.parameters()]
     steps = range(n_steps)
     network.train()
-    for step in steps if progress is None else progress(steps):
+    advance = getattr(draw, "advance", lambda share: None)
+    for step, _ in enumerate(steps if progress is None else progress(steps)):
+        advance(step / n_steps)
         drawn, changed = zip(*(example() for _ in range(batch_size)), strict=True)
         crops.advance()
         x = torch.from_numpy(np.stack(drawn)).to(device)

@@ -13,7 +13,12 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from torch import nn
 
-from skganomaly.images import DefectDiscriminator, FrozenFeatures, ImageDetector
+from skganomaly.images import (
+    DefectDiscriminator,
+    FrozenFeatures,
+    ImageDetector,
+    as_images,
+)
 from skganomaly.images._maps import find_regions, image_score
 
 SHORT = DefectDiscriminator(n_steps=8, batch_size=4)
@@ -189,14 +194,76 @@ def test_methods_together_are_weighted_by_drawn_defects(pictures, spotted):
     assert_array_equal(detector.predict(spotted), -1)
 
 
+def test_scales_of_a_discriminator_are_weighted(pictures, spotted):
+    """A map for each, in the size of the image; one bar for all of their steps."""
+    method = DefectDiscriminator(n_steps=3, batch_size=4, scales=(1.0, 0.5, 2.0))
+    told = []
+
+    def progress(steps):
+        for step in steps:
+            told.append(step)
+            yield step
+
+    fitted = method.fit_maps(
+        as_images(pictures[:8]), None, seed=0, device="cpu", progress=progress
+    )
+    assert told == list(range(9))
+    assert [each.scale for each in fitted] == [1.0, 0.5, 2.0]
+    odd = pictures[0][None, :37, :51]
+    assert all(each.map(odd).shape == (37, 51) for each in fitted)
+    detector = short(method).fit(pictures)
+    assert detector.weights_.shape == detector.units_.shape == (3,)
+    assert detector.weights_.sum() == pytest.approx(1)
+    for scales in [(), (0.0,), (-1.0, 1.0), ("large",), (np.inf,)]:
+        with pytest.raises(ValueError, match="scales has to be"):
+            short(DefectDiscriminator(scales=scales)).fit(pictures)
+
+
+def test_what_is_drawn_for_the_weights_is_the_methods(pictures):
+    """A drawing of the user's says what is to be found."""
+
+    class Glare(Brightness):
+        def map(self, image):
+            return (image[0] > 190).astype(np.float32)
+
+    class Shadow(Brightness):
+        def map(self, image):
+            return (image[0] < 40).astype(np.float32)
+
+    class Dark(Shadow):
+        def draw(self, crop, generator):
+            changed = np.zeros(crop.shape[1:], dtype=bool)
+            changed[40:60, 40:60] = True
+            return np.where(changed, crop - 9, crop), changed
+
+    assert short([Shadow(), Glare()]).fit(pictures).weights_.min() > 0.1
+    assert_array_equal(short([Dark(), Glare()]).fit(pictures).weights_, [1, 0])
+
+
 def test_groups_are_held_out_whole(pictures):
     groups = np.arange(60) // 6
     detector = ImageDetector(method=Brightness(), random_state=0)
-    with pytest.warns(UserWarning, match="2 groups of images are held out"):
+    with pytest.warns(UserWarning, match="12 images are held out.*Pass 95 groups"):
         detector.fit(pictures, groups=groups)
     seen = detector.methods_[0].seen
     assert len(set(seen)) == 8 and all(seen.count(group) == 6 for group in set(seen))
-    assert detector.n_held_out_ == 12 and len(detector.reference_scores_) == 2
+    assert detector.n_held_out_ == 12
+
+
+def test_references_are_groups_if_these_suffice(pictures):
+    """One score for each group; of too few the images count, and fit says so."""
+    groups = np.arange(60) // 3
+    options = {"method": Brightness(), "random_state": 0, "validation_fraction": 0.5}
+    detector = ImageDetector(false_alarm_rate=0.2, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        detector.fit(pictures, groups=groups)
+    assert len(detector.reference_scores_) == 10 and detector.n_held_out_ == 30
+    few = ImageDetector(false_alarm_rate=0.05, **options)
+    with pytest.warns(UserWarning, match="Pass 38 groups of images or more"):
+        few.fit(pictures, groups=groups)
+    assert len(few.reference_scores_) == few.n_held_out_ == 30
+    assert set(detector.reference_scores_) < set(few.reference_scores_)
 
 
 def test_a_promise_that_cannot_be_kept_is_withdrawn(pictures):

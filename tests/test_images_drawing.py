@@ -117,6 +117,23 @@ def test_strength_follows_contrasts():
             assert least < np.abs(drawn - crop).max() < most
 
 
+def test_strong_defects_are_drawn_first():
+    """The smallest strength falls while a training warms up; then it stays."""
+    crop = np.zeros((1, 96, 96), dtype=np.float32)
+
+    def weakest(share, **options):
+        painter = _painter(fills=["offset"], shapes=["box"], **options)
+        painter.advance(share)
+        drawn = [painter(crop, np.random.default_rng(seed))[0] for seed in range(60)]
+        return min(np.abs(each).max() for each in drawn)
+
+    falling = [weakest(share) for share in (0.0, 0.2, 0.4, 0.5)]
+    assert falling == sorted(falling, reverse=True) and falling[0] > 3 * falling[-1]
+    assert weakest(0.9) == falling[-1] == weakest(0.0, warm_up=0.0)
+    assert weakest(0.0, contrasts=(0.2, 0.3)) < 0.31
+    assert weakest(0.0, contrasts=(3.0, 4.0)) > 1.5
+
+
 def test_parameters_are_plain():
     defects = DrawnDefects(shapes=["line"], sizes=(2, 5))
     assert clone(defects).get_params() == defects.get_params()

@@ -97,8 +97,9 @@ class ImageDetector(CutMixin, OutlierMixin, BaseEstimator):
         The same cut in the units of ``anomaly_score``, ``-offset_``.
     threshold_rule_ : object
         The fitted threshold rule.
-    reference_scores_ : ndarray of shape (n_held_out_groups,)
-        Sorted scores of held-out images, one for each group.
+    reference_scores_ : ndarray of shape (n_references,)
+        Sorted scores of held-out images: one for each group, or for each image where
+        these groups are too few for ``false_alarm_rate``.
     methods_ : list
         What was fitted, each with ``map(image)``: for each method one, or one for each
         of its scales.
@@ -246,29 +247,42 @@ class ImageDetector(CutMixin, OutlierMixin, BaseEstimator):
                 "Training diverged: scores are not finite. Lower the learning_rate of "
                 "the method."
             )
-        units = groups[unseen]
-        n_images = np.ones(len(scores), dtype=int)
-        self.reference_scores_ = one_score_a_group(
-            scores, n_images, len(np.unique(units))
+        self.reference_scores_ = self._references(
+            scores, np.unique(groups[unseen], return_inverse=True)[1]
         )
-        grouped = len(np.unique(groups)) < len(groups)
-        self._warn_of_few("groups of images" if grouped else "images")
         return self._fit_cut(lambda: self.reference_scores_)
 
-    def _warn_of_few(self, kind):
-        """Withdraw a rate that so few reference scores cannot keep."""
-        n, rate = len(self.reference_scores_), self.false_alarm_rate
-        if (n + 1) * rate >= 1 or not is_auto(self.threshold):
-            return
-        needed = math.ceil((math.ceil(1 / rate) - 1) / self.validation_fraction)
-        warnings.warn(
-            f"{n} {kind} are held out, so the threshold is the highest of their "
-            f"scores, which flags one in {n + 1} new normal images and not the share "
-            f"of {rate:g} that was asked for. Pass {needed} {kind} or more, raise "
-            "validation_fraction or false_alarm_rate, or set threshold='tail'.",
-            UserWarning,
-            stacklevel=6,
+    def _references(self, scores, groups):
+        """Scores that the threshold is found from, and words if they are too few."""
+        rate, n_images, n_groups = self.false_alarm_rate, len(scores), groups.max() + 1
+        one_an_image = np.ones(n_images, dtype=int)
+        least = math.ceil(1 / rate) - 1
+        if n_groups >= least:
+            return one_score_a_group(scores, one_an_image, n_groups)
+        kind = "groups of images" if n_groups < n_images else "images"
+        what_to_do = (
+            f"Pass {math.ceil(least / self.validation_fraction)} {kind} or more, or "
+            "raise validation_fraction or false_alarm_rate."
         )
+        words = ""
+        if n_images >= least:
+            # The quantile of a few groups would be the highest of what they have in
+            # the middle, which flags far more.
+            words = (
+                f"{n_groups} groups of images are held out, too few to tell how new "
+                f"ones differ. The threshold is found from their {n_images} images: "
+                f"the share of {rate:g} that was asked for holds for images of groups "
+                "like these, and of new groups more may be flagged."
+            )
+        elif is_auto(self.threshold):
+            words = (
+                f"{n_images} images are held out, so the threshold is the highest of "
+                f"their scores, which flags one in {n_images + 1} new normal images "
+                f"and not the share of {rate:g} that was asked for."
+            )
+        if words and not isinstance(self.threshold, Real):
+            warnings.warn(f"{words} {what_to_do}", UserWarning, stacklevel=6)
+        return one_score_a_group(scores, one_an_image, n_images)
 
     def _methods(self):
         methods = self.method if isinstance(self.method, list) else [self.method]

@@ -109,7 +109,7 @@ plt.show()
 # fainter defects than these. ``groups`` says which shots are of one plate. A fifth of
 # the *plates* is held out, and the threshold is found from their scores.
 
-method = DefectDiscriminator(draw=draw, n_steps=250, batch_size=8)
+method = DefectDiscriminator(draw=draw, scales=(1.0,), n_steps=250, batch_size=8)
 detector = ImageDetector(method=method, random_state=0).fit(train, groups=train.groups)
 
 # %%

@@ -240,6 +240,8 @@ class GANomalyDetector(BaseDetector):
     See Also
     --------
     AutoencoderDetector : The same without a discriminator and a second encoder.
+    skganomaly.images.ImageDetector : For defects of a few pixels, with maps that agree
+        with the verdict.
     sklearn.ensemble.IsolationForest : Fast detection by random splits.
 
     References

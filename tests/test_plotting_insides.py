@@ -213,7 +213,7 @@ def test_a_map_that_contradicts_the_verdict_says_so(spotted):
         ["anomaly", "map unusual"],
         ["anomaly", "map unusual"],
     ]
-    assert "above 0.96 more than normal images have" in _bar_label(display)
+    assert "; normal images rarely exceed 0.96" in _bar_label(display)
 
 
 def _has_color(panel, value):
@@ -280,6 +280,7 @@ def test_normal_rows_of_windows_and_of_a_pipeline(small):
     assert display.level == pytest.approx(expected)
     for panel in display.axes_[-1]:
         assert panel.lines[-1].get_ydata() == pytest.approx([expected] * 2)
+    assert _texts(display.axes_[-1, 0]) == ["channel 0", "rare if normal"]
 
 
 def test_bad_normal_rows(spotted):

@@ -82,6 +82,7 @@ class ReconstructionDisplay:
     See Also
     --------
     ContributionDisplay : The same question for rows of a table.
+    ImageVerdictDisplay : Images whose maps are in units of the score.
 
     Examples
     --------
@@ -349,7 +350,8 @@ class ReconstructionDisplay:
         summed = ", sum over channels" if self.heat.shape[1] > 1 else ""
         label = self.heat_label + summed
         if self.level is not None:
-            label += f"; above {self.level:.3g} more than normal images have"
+            sign = "±" if signed else ""
+            label += f"; normal images rarely exceed {sign}{self.level:.3g}"
             for end in (-self.level, self.level) if signed else (self.level,):
                 self.colorbar_.ax.axvline(end, color="black", linewidth=2)
         elif self.scores is not None and not signed:
@@ -394,9 +396,11 @@ class ReconstructionDisplay:
                         label=f"channel {c}",
                     )
                 if self.level is not None:
-                    panel.axhline(self.level, color="black", linestyle=":")
+                    panel.axhline(
+                        self.level, color="black", linestyle=":", label="rare if normal"
+                    )
             label_panel(self.axes_[-1, 0], self.heat_label)
-            if len(curves) > 1:
+            if len(curves) > 1 or self.level is not None:
                 self.axes_[-1, 0].legend(frameon=False, fontsize="small")
         for panel in self.axes_.flat:
             strip(panel)

@@ -148,7 +148,7 @@ class AutoencoderDetector(BaseDetector):
         generators of Python, NumPy and torch are neither used nor seeded. The same seed
         gives the same scores on the same machine with the same number of threads.
     verbose : int, default=0
-        Anything above 0 shows a progress bar of the training.
+        Anything above 0 shows a progress bar of the training and the time it will take.
 
     Attributes
     ----------

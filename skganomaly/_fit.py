@@ -22,6 +22,7 @@ from ._health import (
     hardly_trained,
     still_falling,
     too_few_references,
+    whole_images,
 )
 from ._models._scaling import fit_scaling
 from ._near_copies import find_near_copies
@@ -200,6 +201,9 @@ def _report(detector, trained, record, division, health, columns):
         problems=[problem for problem in problems if problem is not None],
         notes=list(trained.notes),
     )
+    whole = whole_images(settings.input_shape)
+    if whole is not None:
+        report.notes.append(whole)
     if report.judged and report.n_steps < FEWEST_STEPS:
         report.judged = False
         report.notes.append(hardly_trained(report.n_steps, FEWEST_STEPS))

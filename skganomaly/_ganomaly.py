@@ -189,7 +189,7 @@ class GANomalyDetector(BaseDetector):
         generators of Python, NumPy and torch are neither used nor seeded. The same seed
         gives the same scores on the same machine with the same number of threads.
     verbose : int, default=0
-        Anything above 0 shows a progress bar of the training.
+        Anything above 0 shows a progress bar of the training and the time it will take.
 
     Attributes
     ----------
@@ -240,6 +240,8 @@ class GANomalyDetector(BaseDetector):
     See Also
     --------
     AutoencoderDetector : The same without a discriminator and a second encoder.
+    skganomaly.images.ImageDetector : For defects of a few pixels, with maps that agree
+        with the verdict.
     sklearn.ensemble.IsolationForest : Fast detection by random splits.
 
     References

@@ -21,6 +21,7 @@ __all__ = [
     "still_falling",
     "too_few_references",
     "too_short",
+    "whole_images",
 ]
 
 # Samples closer to each other than this share of the distance between rows have
@@ -38,6 +39,8 @@ _OUT_OF_REACH = 0.5
 _EXPLODED = 3.0
 _EXPLODED_EARLY = 100.0
 _SETTLED = 30
+# Sides of images, in pixels, up to which most are of one aligned object.
+_LARGEST_SIDE = 64
 # A loss is still falling if it lost this share over the last quarter of the epochs.
 _STILL_FALLING = 0.1
 
@@ -413,6 +416,22 @@ def dead_columns(n_dead, n_columns):
         "dead_columns",
         f"{n_dead} of {n_columns} columns have one value in all training rows.",
         "Drop them, unless another value in one of them is what you look for.",
+    )
+
+
+def whole_images(input_shape):
+    """A note on images so large that a small defect may be what is looked for.
+
+    No warning, as the size does not tell: the object as a whole may be.
+    """
+    sides = input_shape[1:]
+    if len(sides) != 2 or min(sides) <= _LARGEST_SIDE:
+        return None
+    return Finding(
+        "whole_images",
+        f"Images of {sides[0]} x {sides[1]} pixels are scored as wholes.",
+        "If a defect of a few pixels is what you look for, the score hardly moves; use "
+        "skganomaly.images.ImageDetector.",
     )
 
 

@@ -244,6 +244,13 @@ class InferenceMixin:
         row looks wrong, whatever the score. The counterpart is the one that
         :meth:`explain` starts from.
 
+        **No verdict follows from it.** The score "local" of images and windows compares
+        codes, to which a defect of a few pixels means little: the map may have one
+        bright spot in a row that :meth:`predict` calls normal, and none in an anomaly.
+        Nor does a map have a cut: compare it with maps of normal rows, as
+        :class:`~skganomaly.plotting.ReconstructionDisplay` does with ``normal``. Where
+        map and verdict have to agree, use :class:`~skganomaly.images.ImageDetector`.
+
         Parameters
         ----------
         X : array-like of the shape that ``fit`` saw

@@ -105,7 +105,7 @@ class TrainingReport:
         - "interrupted": Ctrl-C ended the training early.
     notes : list of Finding
         What is good to know and no reason to warn: "not_judged", "still_falling",
-        "dead_columns".
+        "dead_columns", "whole_images" (of more than 64 pixels a side).
 
     Examples
     --------

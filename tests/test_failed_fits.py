@@ -1,6 +1,8 @@
 """Trainings that diverge, are interrupted or end early: fitted as a whole or not."""
 
+import re
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from skorch.callbacks import Callback, GradientNormClipping
 
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
 from skganomaly import _fit as fit_module
+from skganomaly._training import _net
 from skganomaly._training._step import Run
 
 
@@ -185,3 +188,24 @@ def test_progress_bar(small, table, capfd):
     assert output.out == ""
     assert "GANomalyDetector" in output.err
     assert "60/60" in output.err
+
+
+@pytest.mark.parametrize(
+    ("cls", "bars"),
+    [
+        (GANomalyDetector, ["GANomalyDetector"]),
+        (AutoencoderDetector, ["AutoencoderDetector"]),
+        (AnoGANDetector, ["AnoGANDetector", "AnoGANDetector, encoder"]),
+    ],
+)
+def test_every_bar_tells_the_time_left(small, table, capfd, monkeypatch, cls, bars):
+    """From the first steps on, for each phase of the training."""
+    every_step = partial(_net.tqdm, mininterval=0, miniters=1)
+    monkeypatch.setattr(_net, "tqdm", every_step)
+    small(cls, max_steps=10, verbose=1).fit(table)
+    shown = re.split(r"[\r\n]+", capfd.readouterr().err)
+    for bar in bars:
+        early = [line for line in shown if re.match(rf"{bar}:.* [234]/10 ", line)]
+        assert early, bar
+        assert all(re.search(r"<\d\d:\d\d, ", line) for line in early)
+    assert {line.split(":")[0] for line in shown if line} == set(bars)

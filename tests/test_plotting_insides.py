@@ -33,6 +33,11 @@ def _texts(ax):
     return [text.get_text() for text in ax.get_legend().get_texts()]
 
 
+def _bar_label(display):
+    """The label of a colour bar in one line."""
+    return " ".join(display.colorbar_.ax.get_xlabel().split())
+
+
 # Loss curves.
 
 
@@ -116,7 +121,7 @@ def test_reconstructions_are_those_of_the_detector(small, images):
     np.testing.assert_allclose(shown, few[1].mean(axis=0))
     shown = display.axes_[2, 1].images[0].get_array()
     np.testing.assert_allclose(shown, display.heat[1].sum(axis=0))
-    assert "sum over channels" in display.colorbar_.ax.get_xlabel()
+    assert "sum over channels" in _bar_label(display)
     flagged = detector.predict(few) == -1
     for panel, score, alarm in zip(
         display.axes_[0], display.scores, flagged, strict=True
@@ -168,7 +173,124 @@ def test_the_map_of_the_detector_is_preferred(small, images):
     detector = small(WithMap, conv=True).fit(images)
     display = ReconstructionDisplay.from_estimator(detector, images[:2])
     np.testing.assert_array_equal(display.heat[:, 0], images[:2].sum(axis=1))
-    assert display.colorbar_.ax.get_xlabel() == "distance from a normal counterpart"
+    assert _bar_label(display) == (
+        "distance from a normal counterpart; the verdict goes by the score, not by this"
+    )
+
+
+class _Spotted(AutoencoderDetector):
+    """Its maps are what it is given, and its score is of something else."""
+
+    def anomaly_map(self, X):
+        return np.abs(X)
+
+    def anomaly_score(self, X):
+        return np.asarray(X)[:, 0, 0, 0]
+
+
+@pytest.fixture
+def spotted(small, images):
+    """A detector; normal images whose brightest pixels are 0.01 ... 1."""
+    detector = small(_Spotted, conv=True).fit(images[:, :1])
+    detector.set_threshold(5.0)
+    normal = np.zeros((100, 1, 6, 9))
+    normal[:, 0, 3, 4] = np.arange(1, 101) / 100
+    return detector, normal
+
+
+def test_a_map_that_contradicts_the_verdict_says_so(spotted):
+    """All four of normal or not, with and without a spot."""
+    detector, normal = spotted
+    shown = np.zeros((4, 1, 6, 9))
+    shown[2:, 0, 0, 0] = 6  # the score, and a part of the map
+    shown[[1, 3], 0, 3, 4] = 2
+    display = ReconstructionDisplay.from_estimator(detector, shown, normal=normal)
+    assert display.level == pytest.approx(0.96)
+    titles = [panel.get_title().split("\n")[1:] for panel in display.axes_[0]]
+    assert titles == [
+        ["normal", "map as usual"],
+        ["normal", "map unusual"],
+        ["anomaly", "map unusual"],
+        ["anomaly", "map unusual"],
+    ]
+    assert "; normal images rarely exceed 0.96" in _bar_label(display)
+
+
+def _has_color(panel, value):
+    """Whether a map's colours for a value are other than grey."""
+    drawn = panel.images[0]
+    red, green, blue, _ = drawn.cmap(drawn.norm(value))
+    return not red == green == blue
+
+
+@pytest.mark.parametrize("factor", [0.5, 1, 20])
+def test_normal_rows_set_the_scale(spotted, factor):
+    """A colour means the same whatever is drawn, and no usual pixel has one."""
+    detector, normal = spotted
+    shown = factor * normal[[10, 40, 90]]
+    display = ReconstructionDisplay.from_estimator(detector, shown, normal=normal)
+    assert display.level == pytest.approx(0.96)
+    panel = display.axes_[2, 0]
+    colored = [_has_color(panel, image.max()) for image in shown]
+    assert colored == [image.max() > 0.96 for image in shown]
+    assert not _has_color(panel, 0.93) and _has_color(panel, 1.0)
+    low, high = panel.images[0].get_clim()
+    assert low == 0 and high >= 2 * 0.96
+    # Without, nothing is known to be unusual, however bright.
+    plain = ReconstructionDisplay.from_estimator(detector, shown)
+    assert plain.level is None
+    assert not any(_has_color(plain.axes_[2, 0], v) for v in np.linspace(0, 40, 99))
+    assert "map" not in plain.axes_[0, 0].get_title()
+
+
+def test_contributions_beyond_those_of_normal_rows():
+    """With a sign: blue and yellow begin where normal rows end."""
+    heat = np.linspace(-1, 1, 50).reshape(1, 1, 5, 10)
+    display = ReconstructionDisplay(
+        inputs=heat, reconstructions=heat, heat=heat, scores=[0.0], level=0.4
+    ).plot()
+    panel = display.axes_[2, 0]
+    colored = [_has_color(panel, value) for value in (-0.9, -0.41, -0.39, 0.39, 0.41)]
+    assert colored == [True, True, False, False, True]
+    drawn = panel.images[0]
+    colors = drawn.cmap(np.linspace(0, 1, 20))[:, :3]
+    assert (np.diff(colors @ [0.299, 0.587, 0.114]) > 0).all()
+    assert panel.figure.axes[0].get_title() == "score 0.00\nmap unusual"
+
+
+def test_few_normal_rows_are_all_usual(spotted):
+    detector, normal = spotted
+    display = ReconstructionDisplay.from_estimator(
+        detector, normal[:1], normal=normal[[4, 79, 30]]
+    )
+    assert display.level == pytest.approx(0.8)
+
+
+def test_normal_rows_of_windows_and_of_a_pipeline(small):
+    """They go the way of the others, and their level is a line."""
+    windows = np.random.default_rng(0).normal(size=(40, 12))
+    pipeline = make_pipeline(
+        StandardScaler(), small(conv=True, input_shape=(1, 12))
+    ).fit(windows)
+    display = ReconstructionDisplay.from_estimator(
+        pipeline, windows[:2], normal=windows[10:15], heat="difference"
+    )
+    seen = pipeline[0].transform(windows[10:15])
+    expected = np.abs(seen - pipeline[1].reconstruct(seen)).max()
+    assert display.level == pytest.approx(expected)
+    for panel in display.axes_[-1]:
+        assert panel.lines[-1].get_ydata() == pytest.approx([expected] * 2)
+    assert _texts(display.axes_[-1, 0]) == ["channel 0", "rare if normal"]
+
+
+def test_bad_normal_rows(spotted):
+    detector, normal = spotted
+    with pytest.raises(ValueError, match=r"heat=None draws none. Leave one"):
+        ReconstructionDisplay.from_estimator(
+            detector, normal[:2], normal=normal, heat=None
+        )
+    with pytest.raises(ValueError, match="normal has no rows"):
+        ReconstructionDisplay.from_estimator(detector, normal[:2], normal=normal[:0])
 
 
 def test_no_heat(small, images):

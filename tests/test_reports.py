@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import warnings
 from dataclasses import asdict, fields
 
 import numpy as np
@@ -224,6 +225,27 @@ def test_columns_that_never_vary_are_a_note(small, table):
     assert report.problems == []
     notes = {note.name: note.seen for note in report.notes}
     assert "1 of 5 columns" in notes["dead_columns"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "noted"),
+    [((1, 65, 70), True), ((65, 66), True), ((1, 64, 200), False), ((1, 200), False)],
+)
+def test_large_images_are_a_note(small, shape, noted):
+    """A size says nothing of what is looked for, so it is no reason to warn."""
+    X = np.random.default_rng(0).uniform(size=(4, *shape))
+    options = {"input_shape": shape} if shape == (1, 200) else {}
+    detector = small(AutoencoderDetector, conv=True, max_steps=1, **options)
+    with warnings.catch_warnings():
+        # Four rows are few.
+        warnings.filterwarnings("ignore", "(?!.*ImageDetector)")
+        report = detector.fit(X).training_report_
+    notes = {note.name: str(note) for note in report.notes}
+    assert ("whole_images" in notes) == noted
+    if noted:
+        size = f"{shape[-2]} x {shape[-1]} pixels"
+        assert size in notes["whole_images"]
+        assert "skganomaly.images.ImageDetector" in notes["whole_images"]
 
 
 @pytest.mark.parametrize("cls", [GANomalyDetector, AutoencoderDetector])

@@ -1,18 +1,23 @@
-"""What the detector of images costs: a training step, an image, and memory.
+"""What detectors of images cost: a training step, an image, and memory.
 
-Run ``python docs/measurements/images.py``; it takes two minutes on one core. The method
-is "defects" with defaults; images are noise, whose content changes nothing of the cost.
+Run ``python docs/measurements/images.py`` for "defects" with defaults; it takes two
+minutes on one core. ``python docs/measurements/images.py detectors`` compares what a
+fit of each detector costs on small images, in six. Images are noise, whose content
+changes nothing of the cost.
 """
 
 import resource
 import subprocess
 import sys
 import time
+import warnings
 
 import numpy as np
 import torch
 
-from skganomaly.images import DefectDiscriminator
+from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
+from skganomaly.images import DefectDiscriminator, ImageDetector
+from skganomaly.searches import EncoderSearch
 
 SIZES = [(1, 160, 140), (1, 320, 320), (1, 1024, 1024), (3, 1024, 1024)]
 N_STEPS = 30
@@ -53,8 +58,48 @@ def measure(shape):
     print(f"peak {peak:.0f} MiB", flush=True)
 
 
+def fit_seconds(detector, images):
+    """CPU seconds of a fit."""
+    start = time.process_time()
+    detector.fit(images)
+    return time.process_time() - start
+
+
+def image_detector_seconds(images):
+    """Of a fit, from a short one and what a longer one adds for each step."""
+    short, longer = (
+        fit_seconds(ImageDetector(method=DefectDiscriminator(n_steps=n)), images)
+        for n in (10, 10 + N_STEPS)
+    )
+    step = (longer - short) / N_STEPS
+    return short + step * (DefectDiscriminator().n_steps - 10)
+
+
+def compare_detectors():
+    """Print what a fit costs by size and number of images, with defaults."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    # A quarter of the steps that it takes whatever the number of images.
+    quarter = AnoGANDetector(
+        max_steps=250, search=EncoderSearch(encoder_steps=125), max_restarts=0
+    )
+    for size, n_images in ((28, 200), (28, 1000), (64, 200), (64, 1000), (96, 200)):
+        images = Images(n_images, (size, size))
+        images = np.stack([images[i] for i in range(n_images)])
+        seconds = {
+            "Autoencoder": fit_seconds(AutoencoderDetector(), images),
+            "GANomaly": fit_seconds(GANomalyDetector(), images),
+            "AnoGAN": 4 * fit_seconds(quarter, images),
+            "ImageDetector": image_detector_seconds(images),
+        }
+        figures = ", ".join(f"{name} {s:.0f} s" for name, s in seconds.items())
+        print(f"{n_images} of {size} x {size}: {figures}", flush=True)
+
+
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
+    if sys.argv[1:] == ["detectors"]:
+        compare_detectors()
+    elif len(sys.argv) > 1:
         measure(SIZES[int(sys.argv[1])])
     else:
         # Each in a process of its own, as memory is what a process had at most.

@@ -348,7 +348,8 @@ class Trainer:
         )
         callbacks = callbacks_for(phase, callbacks)
         if detector.verbose:
-            callbacks.append(ProgressBar(type(detector).__name__))
+            what = "" if phase == "training" else f", {phase}"
+            callbacks.append(ProgressBar(f"{type(detector).__name__}{what}"))
         n_rows = len(self.X)
         batch_size = min(settings.batch_size, n_rows)
         losses = self.device_generator() if game.draws else None

@@ -112,17 +112,34 @@ def draw_threshold(draw_line, threshold, **options):
     )
 
 
-def heat_colors(cmap, signed):
-    """Colours that get lighter from the lowest value to the highest."""
+def heat_colors(cmap, signed, level=None):
+    """Colours that get lighter from the lowest value to the highest.
+
+    Parameters
+    ----------
+    cmap : str, Colormap or None
+        What is taken instead.
+    signed : bool
+        Whether the scale goes from -1 to 1, and not from 0.
+    level : float or None, default=None
+        Where on the scale, below 1, the colours begin. Nothing has a colour that is
+        nearer to 0, or, without a sign, if there is no level.
+    """
     from matplotlib.colors import LinearSegmentedColormap
 
     if cmap is not None:
         return cmap
-    if not signed:
-        return "inferno"
-    return LinearSegmentedColormap.from_list(
-        "signed", ["#001A33", "#004C82", "#777777", ORANGE, "#FFF3B0"]
-    )
+    low, high = ["#001A33", "#004C82"], [ORANGE, "#FFF3B0"]
+    if level is None:
+        colors = [*low, "#777777", *high] if signed else ["black", "white"]
+    else:
+        # Two colours in one place are a jump.
+        colors = [(0, "black"), (level, "#777777"), (level, high[0]), (1, high[1])]
+        if signed:
+            below, above = (1 - level) / 2, (1 + level) / 2
+            colors = [(0, low[0]), (below, low[1]), (below, "#404040")]
+            colors += [(above, "#8A8A8A"), (above, high[0]), (1, high[1])]
+    return LinearSegmentedColormap.from_list("heat", colors, N=1024)
 
 
 def robust_limits(values):

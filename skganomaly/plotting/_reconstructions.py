@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,6 +42,8 @@ _HEAT_LABELS = {
     "difference": "|input - reconstruction|",
     "explain": "contribution to the score",
 }
+# Share of normal rows whose heat stays below the level at which colours begin.
+_USUAL_SHARE = 0.95
 
 
 class ReconstructionDisplay:
@@ -62,6 +65,8 @@ class ReconstructionDisplay:
         Anomaly scores.
     threshold : float or None, default=None
         The cut, in the units of the scores.
+    level : float or None, default=None
+        What the heat of normal rows rarely reaches: of images the sum over channels.
 
     Attributes
     ----------
@@ -77,6 +82,7 @@ class ReconstructionDisplay:
     See Also
     --------
     ContributionDisplay : The same question for rows of a table.
+    ImageVerdictDisplay : Images whose maps are in units of the score.
 
     Examples
     --------
@@ -104,6 +110,7 @@ class ReconstructionDisplay:
         heat_label: str = "heat",
         scores: ArrayLike | None = None,
         threshold: float | None = None,
+        level: float | None = None,
     ) -> None:
         self.inputs = inputs
         self.reconstructions = reconstructions
@@ -111,6 +118,7 @@ class ReconstructionDisplay:
         self.heat_label = heat_label
         self.scores = scores
         self.threshold = threshold
+        self.level = level
 
     @classmethod
     def from_estimator(
@@ -119,10 +127,16 @@ class ReconstructionDisplay:
         X: ArrayLike,
         *,
         heat: _Heat | None = "auto",
+        normal: ArrayLike | None = None,
         cmap: str | Colormap | None = None,
         ax: Panels | None = None,
     ) -> Self:
         """Reconstruct a few images or windows, and draw them.
+
+        The verdict goes by the score and not by the heat. With the score "local", which
+        compares codes, the two may disagree: an image that is normal as a whole may
+        have a spot that no other has. ``normal`` tells such a spot from what is bright
+        only because everything else is darker.
 
         Parameters
         ----------
@@ -140,10 +154,15 @@ class ReconstructionDisplay:
             - "auto": "anomaly_map" if the detector has it, else "difference";
             - None: nothing.
 
+        normal : array-like of the shape that ``fit`` saw or None, default=None
+            Some 20 to 200 normal rows, best such as were not trained on, to compare the
+            heat with. It gives ``level``, which the heat of 95 % of them does not
+            exceed anywhere, and of all of them if they are 20 or fewer.
         cmap : str, matplotlib Colormap or None, default=None
             Colours of the heat maps. None is from dark to light, larger values being
-            lighter; where some are negative, from blue over grey, which is zero, to
-            yellow.
+            lighter: with ``normal``, grey for what normal rows have and yellow above;
+            without, nothing is known to be unusual and all is grey. Where some values
+            are negative, these are blue.
         ax : matplotlib Axes, array of them or None, default=None
             One Axes in a grid, in whose place the panels are drawn, or one for each
             panel. None makes a new figure.
@@ -158,7 +177,8 @@ class ReconstructionDisplay:
         TypeError
             If the estimator has no ``reconstruct``.
         ValueError
-            If it was fitted on plain rows; if there are no rows or more than 20.
+            If it was fitted on plain rows; if there are no rows or more than 20; if
+            ``normal`` is given for no heat.
         """
         import_pyplot(f"{cls.__name__}.from_estimator")
         steps, detector = steps_inside(estimator)
@@ -178,22 +198,36 @@ class ReconstructionDisplay:
                 f"heat={heat!r} must be 'auto', 'anomaly_map', 'difference', 'explain' "
                 "or None."
             )
+        if normal is not None:
+            if heat is None:
+                raise ValueError(
+                    "normal is what the heat is compared with, and heat=None draws "
+                    "none. Leave one of the two out."
+                )
+            if not len(normal):
+                raise ValueError("normal has no rows. Pass some 20 to 200 of them.")
+            normal = transform_by(steps, normal)
         if heat == "auto":
             has_map = hasattr(detector, "anomaly_map")
             heat = "anomaly_map" if has_map else "difference"
+
+        def heat_of(rows):
+            if heat == "difference":
+                values = np.abs(np.asarray(rows) - detector.reconstruct(rows))
+            else:
+                values = np.asarray(getattr(detector, heat)(rows))
+            return values.reshape(len(rows), -1, *shape[1:])
+
         reconstructions = np.asarray(detector.reconstruct(X))
-        if heat == "difference":
-            values = np.abs(np.asarray(X) - reconstructions)
-        elif heat is not None:
-            values = np.asarray(getattr(detector, heat)(X))
         scores, threshold = scores_and_threshold(detector, X)
         display = cls(
             inputs=np.asarray(X, dtype=np.float64).reshape(-1, *shape),
             reconstructions=reconstructions.reshape(-1, *shape),
-            heat=None if heat is None else values.reshape(len(X), -1, *shape[1:]),
+            heat=None if heat is None else heat_of(X),
             heat_label=_HEAT_LABELS.get(heat),
             scores=scores,
             threshold=threshold,
+            level=None if normal is None else _level(heat_of(normal)),
         )
         return display.plot(ax=ax, cmap=cmap)
 
@@ -207,7 +241,9 @@ class ReconstructionDisplay:
 
         All images have one scale and all heat maps another. The ends of a scale leave
         out the most extreme 0.5 % of the values, at least one of them, so that no
-        single pixel sets it; arrows at the ends of the colour bar say so.
+        single pixel sets it; arrows at the ends of the colour bar say so. With a
+        ``level``, a pixel has a colour if it is above that, to a thousandth of the
+        scale, and the title says whether any is.
 
         Parameters
         ----------
@@ -229,12 +265,19 @@ class ReconstructionDisplay:
             self._plot_windows(ax, name)
         self.figure_ = self.axes_[0, 0].figure
         if self.scores is not None:
-            for panel, score in zip(self.axes_[0], self.scores, strict=True):
+            unusual = None
+            if self.heat is not None and self.level is not None:
+                unusual = _largest(self.heat) > self.level
+            for i, (panel, score) in enumerate(
+                zip(self.axes_[0], self.scores, strict=True)
+            ):
                 # A score of many digits would reach into the next panel.
                 title = f"score {score:{'.2f' if abs(score) < 1e5 else '.3g'}}"
                 if self.threshold is not None:
                     flagged = score > self.threshold
                     title += "\nanomaly" if flagged else "\nnormal"
+                if unusual is not None:
+                    title += "\nmap unusual" if unusual[i] else "\nmap as usual"
                 panel.set_title(title, fontsize="medium")
         return self
 
@@ -273,10 +316,15 @@ class ReconstructionDisplay:
 
         heat = self.heat.sum(axis=1)
         signed = (heat < 0).any()
-        limit = robust_maximum(np.abs(heat))
+        limit, level = robust_maximum(np.abs(heat)), None
+        if self.level is not None:
+            # The level is inside, or the scale would be that of the images shown.
+            limit = max(limit, 2 * self.level)
+            level = self.level / limit
+        colors = heat_colors(cmap, signed, level)
         scale = {"vmin": -limit if signed else 0, "vmax": limit}
         for panel, image in zip(panels, heat, strict=True):
-            drawn = panel.imshow(image, cmap=heat_colors(cmap, signed), **scale)
+            drawn = panel.imshow(image, cmap=colors, **scale)
         beyond = (heat < -limit).any(), (heat > limit).any()
         extend = {
             (False, False): "neither",
@@ -300,7 +348,16 @@ class ReconstructionDisplay:
             aspect=30,
         )
         summed = ", sum over channels" if self.heat.shape[1] > 1 else ""
-        self.colorbar_.set_label(self.heat_label + summed)
+        label = self.heat_label + summed
+        if self.level is not None:
+            sign = "±" if signed else ""
+            label += f"; normal images rarely exceed {sign}{self.level:.3g}"
+            for end in (-self.level, self.level) if signed else (self.level,):
+                self.colorbar_.ax.axvline(end, color="black", linewidth=2)
+        elif self.scores is not None and not signed:
+            label += "; the verdict goes by the score, not by this"
+        n_letters = int((right - left) / 0.08)
+        self.colorbar_.set_label(textwrap.fill(label, max(n_letters, 20)))
         label_panel(panels[0], "heat map")
 
     def _plot_windows(self, ax, name):
@@ -338,10 +395,26 @@ class ReconstructionDisplay:
                         linestyle=LINE_STYLES[c % len(LINE_STYLES)],
                         label=f"channel {c}",
                     )
+                if self.level is not None:
+                    panel.axhline(
+                        self.level, color="black", linestyle=":", label="rare if normal"
+                    )
             label_panel(self.axes_[-1, 0], self.heat_label)
-            if len(curves) > 1:
+            if len(curves) > 1 or self.level is not None:
                 self.axes_[-1, 0].legend(frameon=False, fontsize="small")
         for panel in self.axes_.flat:
             strip(panel)
         for panel in self.axes_[-1]:
             panel.set_xlabel("time step")
+
+
+def _largest(heat):
+    """Largest size of an entry of each row, of images of the sum over channels."""
+    if heat.ndim == 4:
+        heat = heat.sum(axis=1)
+    return np.abs(heat).reshape(len(heat), -1).max(axis=1)
+
+
+def _level(heat):
+    """What the heat of most normal rows does not exceed."""
+    return float(np.quantile(_largest(heat), _USUAL_SHARE, method="higher"))

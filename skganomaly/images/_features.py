@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from .._compat import Interval, StrOptions
 from .._models._whitening import Whitening
+from ._reading import naming
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -42,7 +43,7 @@ _BLOCK = 1024
 
 # Places that a coreset is chosen from, for each that it keeps, and the width of the
 # random projection in which it is chosen.
-_CANDIDATES = 4
+_CANDIDATES = 12
 _PROJECTED = 64
 
 # Remembered vectors whose distances to each other say what is usual.
@@ -65,10 +66,13 @@ class FrozenFeatures(BaseEstimator):
     ----------
     network : torch.nn.Module or callable
         Maps images, (n, 3, height, width), to a feature map or to a sequence or dict
-        of them, (n, channels, height, width); with ``layers`` any module.
+        of them, (n, channels, height, width); with ``layers`` any module. A module
+        stays as it is: a fit works with a copy, in evaluation mode and in single
+        precision. Any other callable is called as it is, with tensors on the
+        detector's device, and can be pickled if it itself can.
     layers : sequence of str or None, default=None
         Names of submodules, as of ``named_modules``, whose outputs are taken in place
-        of what the network returns.
+        of what the network returns. The network runs no further than these.
     mean : tuple of float, default=(0.485, 0.456, 0.406)
         What the network wants its input to be centred by, for values in [0, 1]. The
         default is that of ImageNet.
@@ -79,15 +83,27 @@ class FrozenFeatures(BaseEstimator):
         is beyond them is kept. None is 0 and the largest of the dtype for whole
         numbers, and [0, 1] for others, which have to lie in it.
     scales : tuple of float, default=(1.0, 2.0)
-        Factors by which images are enlarged; maps are averaged. Small defects need the
-        second, at four times the cost of the first.
+        Factors by which images are enlarged; maps are averaged. Twice the size finds
+        smaller defects, and costs four times as much.
     neighbourhood : int, default=3
-        Each place is averaged with so many around it.
+        Each place is averaged with those around it in a square of this side, which is
+        odd.
     memory : {"bank", "gaussian"}, default="bank"
-        The distance to the nearest of many vectors, or to one Gaussian, which is many
-        times cheaper and a little worse.
-    max_references : int, default=6000
+        The distance to the nearest of many vectors, or to one Gaussian, which is ten
+        times cheaper to compute. That suits one even surface; of images with parts
+        that differ, as solar cells have them, it finds much less.
+    max_references : int, default=2000
         Vectors of a bank, chosen so that they cover all of them.
+
+    Notes
+    -----
+    Many networks are local: what they say of a place depends on what is near, and not
+    on the whole image. A fit tries whether this one is. If so, images are continued at
+    their right and lower end to a multiple of 32 pixels, and larger ones are seen in
+    tiles that overlap by as much as the network sees, so that memory is bounded and
+    features are the same but for rounding. Others (with squeeze-and-excitation,
+    attention, or other strides) see each image whole, in memory that grows with its
+    size.
 
     References
     ----------
@@ -120,7 +136,7 @@ class FrozenFeatures(BaseEstimator):
         scales: Sequence[float] = (1.0, 2.0),
         neighbourhood: int = 3,
         memory: Literal["bank", "gaussian"] = "bank",
-        max_references: int = 6000,
+        max_references: int = 2000,
     ) -> None:
         self.network = network
         self.layers = layers
@@ -146,8 +162,7 @@ class FrozenFeatures(BaseEstimator):
         Parameters
         ----------
         images : sequence of ndarray of shape (1 or 3, height, width)
-            Read one at a time. Whole numbers are divided by the largest of their dtype;
-            others should lie in [0, 1].
+            Read one at a time; for their values see ``value_range``.
         groups : ndarray of shape (n_images,), int
             Ignored; present for API consistency.
         seed : int
@@ -155,7 +170,8 @@ class FrozenFeatures(BaseEstimator):
         device : torch.device
             Where features are computed and compared.
         progress : callable or None, default=None
-            Is handed the iterable of images and returns one, as tqdm does.
+            Is handed an iterable, with one item an image, and returns one, as tqdm
+            does.
 
         Returns
         -------
@@ -174,16 +190,14 @@ class FrozenFeatures(BaseEstimator):
         extract = _Extractor(self, device)
         share = max(1, _CANDIDATES * self.max_references // len(images))
         vectors = [[] for _ in self.scales]
-        for image in images if progress is None else progress(images):
-            for kept, scale in zip(vectors, self.scales, strict=True):
-                for features, part, _ in extract(image, scale):
-                    found = features.flatten(1).T
-                    n_kept = max(1, round(share * part))
-                    if len(found) > n_kept:
-                        chosen = torch.randperm(len(found), generator=generator)
-                        chosen = chosen[:n_kept].sort().values
-                        found = found[chosen.to(found.device)]
-                    kept.append(found)
+        places = range(len(images))
+        for i in places if progress is None else progress(places):
+            image = images[i]
+            with naming(images, i):
+                for kept, scale in zip(vectors, self.scales, strict=True):
+                    for features, part, _ in extract(image, scale):
+                        n_kept = max(1, round(share * part))
+                        kept.append(_some(features.flatten(1).T, n_kept, generator))
         vectors = [torch.cat(kept) for kept in vectors]
         if not all(torch.isfinite(kept).all() for kept in vectors):
             raise ValueError(
@@ -485,16 +499,27 @@ class _Gaussian(nn.Module):
         return self.whitening(rows[None])[0].square().sum(1).sqrt()
 
 
+def _some(rows, n_kept, generator):
+    """At most so many of some rows, in their order."""
+    if len(rows) <= n_kept:
+        return rows
+    chosen = torch.randperm(len(rows), generator=generator)[:n_kept]
+    return rows[chosen.sort().values.to(rows.device)]
+
+
 def _coreset(vectors, most, generator):
     """Positions of vectors that leave none of the others far from all of them."""
     width = vectors.shape[1]
     directions = torch.randn(width, _PROJECTED, generator=generator) / width**0.5
     points = vectors @ directions.to(vectors.device)
+    norms = points.square().sum(1)
     chosen = torch.empty(most, dtype=torch.int64)
     farthest = torch.full((len(points),), torch.inf, device=points.device)
     place = int(torch.randint(len(points), (), generator=generator))
     for i in range(most):
         chosen[i] = place
-        farthest = torch.minimum(farthest, (points - points[place]).square().sum(1))
+        # Written as a product, as the differences of all would be a large array each.
+        distances = norms + norms[place] - 2 * (points @ points[place])
+        farthest = torch.minimum(farthest, distances)
         place = int(farthest.argmax())
     return chosen.sort().values.to(vectors.device)

@@ -288,5 +288,5 @@ def test_layers_that_are_not_called_are_refused(pictures):
 
 
 def test_images_of_other_channels_are_refused_by_place(network):
-    with pytest.raises(ValueError, match="Image 0: .* 1 or 3 channels, and .* has 2"):
+    with pytest.raises(ValueError, match=r"Image 0: .* 1 or 3 channels, and .* has 2"):
         remember(network, np.zeros((3, 2, 30, 30), dtype=np.uint8))

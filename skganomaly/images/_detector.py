@@ -404,6 +404,12 @@ class ImageDetector(CutMixin, OutlierMixin, BaseEstimator):
         """
         return p_values(self.reference_scores_, self.anomaly_score(images))
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        # What takes images for rows of a table is to know that they are none.
+        tags.input_tags.two_d_array, tags.input_tags.three_d_array = False, True
+        return tags
+
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "offset_")
 

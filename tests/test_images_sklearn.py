@@ -135,10 +135,8 @@ def test_searches_over_a_folder(folder):
         detector(), {"method__neighbourhood": [1, 3]}, scoring=by_kind, cv=GroupKFold(2)
     ).fit(folder, folder.labels, groups=folder.groups)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
-    scores = cross_val_predict(
-        detector(), folder, folder.labels, cv=3, method="score_samples"
-    )
-    assert scores.shape == (24,) and np.isfinite(scores).all()
+    labels = cross_val_predict(detector(), folder, folder.labels, cv=3)
+    assert labels.shape == (24,) and set(labels) <= {-1, 1}
 
 
 @pytest.mark.slow

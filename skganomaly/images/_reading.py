@@ -479,8 +479,8 @@ def _compare_channels(images):
     if not isinstance(images._items, list):
         return
     found = {}
-    for i, item in enumerate(images._items):
-        if not isinstance(item, str | os.PathLike):
+    for i, place in enumerate(images._chosen):
+        if not isinstance(images._items[int(place)], str | os.PathLike):
             found.setdefault(images._raw_channels(i), []).append(images.name(i))
     if len(found) > 1:
         raise ValueError(_mixed(found))

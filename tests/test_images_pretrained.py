@@ -1,4 +1,4 @@
-"""Frozen features with real weights: what a pretrained network sees and others don't."""
+"""Frozen features with real weights: what a pretrained network sees."""
 
 import numpy as np
 import pytest

@@ -5,20 +5,13 @@ import warnings
 
 import numpy as np
 import pytest
-import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from torch import nn
 
-from skganomaly.images import (
-    DefectDiscriminator,
-    FrozenFeatures,
-    ImageDetector,
-    as_images,
-)
+from skganomaly.images import DefectDiscriminator, ImageDetector, as_images
 from skganomaly.images._maps import find_regions, image_score
 
 SHORT = DefectDiscriminator(n_steps=8, batch_size=4)
@@ -141,36 +134,6 @@ def test_defects_are_learned_and_reproduced(pictures, spotted):
     assert_array_equal(clone(fits[0]).fit(pictures).anomaly_score(spotted), first)
     other = short(SHORT, random_state=1).fit(pictures)
     assert (other.anomaly_score(spotted) != first).any()
-
-
-def tiny_network():
-    """Feature maps at two strides, from weights that a seed decides."""
-    generator = torch.Generator().manual_seed(0)
-    network = nn.Sequential(
-        nn.Conv2d(3, 6, 5, stride=2, padding=2), nn.ReLU(), nn.Conv2d(6, 8, 3, stride=2)
-    )
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.normal_(0, 0.3, generator=generator)
-    return network
-
-
-@pytest.mark.parametrize("memory", ["bank", "gaussian"])
-def test_frozen_features(memory, pictures, spotted):
-    """Any module serves; layers by name or what it returns."""
-    with torch.random.fork_rng():
-        network = tiny_network()
-    options = {"memory": memory, "scales": (1.0,), "max_references": 500}
-    by_name = FrozenFeatures(network, layers=["1", "2"], **options)
-    detector = short(by_name).fit(pictures)
-    assert_array_equal(detector.predict(spotted), -1)
-    found = detector.anomaly_map(spotted[:1])[0]
-    top, left = np.unravel_index(found.argmax(), found.shape)
-    assert 6 <= top <= 20 and 16 <= left <= 30
-    plain = FrozenFeatures(network, **options)
-    assert short(plain).fit(pictures).n_channels_ == 1
-    state = pickle.loads(pickle.dumps(detector))
-    assert_array_equal(state.anomaly_score(spotted), detector.anomaly_score(spotted))
 
 
 def test_methods_together_are_weighted_by_drawn_defects(pictures, spotted):

@@ -29,7 +29,7 @@ from ._drawing import DrawnDefects
 from ._maps import find_regions, image_score
 from ._methods import DefectDiscriminator
 from ._normalising import Normaliser
-from ._reading import as_images
+from ._reading import as_images, naming
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -241,7 +241,7 @@ class ImageDetector(CutMixin, OutlierMixin, BaseEstimator):
         draw = next((m.draw for m in methods if hasattr(m, "draw")), "auto")
         draw = DrawnDefects() if isinstance(draw, str) else draw
         self.weights_, self.units_ = _weigh(fitted, images[unseen], draw, rng)
-        scores = np.array([self._score(image) for image in self._bar(images[unseen])])
+        scores = np.array([*self._each(images[unseen], self._score)])
         if not np.isfinite(scores).all():
             raise FloatingPointError(
                 "Training diverged: scores are not finite. Lower the learning_rate of "
@@ -325,7 +325,13 @@ class ImageDetector(CutMixin, OutlierMixin, BaseEstimator):
 
     def _read(self, images):
         check_is_fitted(self)
-        return self._bar(as_images(images, channels=self.channels))
+        return as_images(images, channels=self.channels)
+
+    def _each(self, images, function):
+        """What a function finds in each image."""
+        for i, image in enumerate(self._bar(images)):
+            with naming(images, i):
+                yield function(image)
 
     def _joined(self, image):
         """The maps of all methods, weighted, in the units of the score."""
@@ -346,6 +352,11 @@ class ImageDetector(CutMixin, OutlierMixin, BaseEstimator):
     def _score(self, image):
         return image_score(self._joined(image))
 
+    def _map(self, image):
+        found = self._joined(image)
+        # The largest pixel becomes the score to the last bit.
+        return found - found.max() + np.float32(image_score(found))
+
     @own_settings()
     def anomaly_score(self, images: Any) -> NDArray[np.float64]:
         """Anomaly scores, higher for more anomalous.
@@ -361,7 +372,7 @@ class ImageDetector(CutMixin, OutlierMixin, BaseEstimator):
             Mean of the 100 largest pixels of an image's map, less the median of all.
             The score of an image depends on that image alone.
         """
-        return np.array([self._score(image) for image in self._read(images)])
+        return np.array([*self._each(self._read(images), self._score)])
 
     @own_settings()
     def anomaly_map(self, images: Any) -> list[NDArray[np.float32]]:
@@ -378,12 +389,7 @@ class ImageDetector(CutMixin, OutlierMixin, BaseEstimator):
             image's score: some pixel is above ``threshold_`` exactly where the image is
             an alarm.
         """
-        maps = []
-        for image in self._read(images):
-            found = self._joined(image)
-            # The largest pixel becomes the score to the last bit.
-            maps.append(found - found.max() + np.float32(image_score(found)))
-        return maps
+        return [*self._each(self._read(images), self._map)]
 
     def regions(self, images: Any) -> list[list[dict[str, Any]]]:
         """What of each image's map is above the threshold.
@@ -417,6 +423,12 @@ class ImageDetector(CutMixin, OutlierMixin, BaseEstimator):
             reference scores)``.
         """
         return p_values(self.reference_scores_, self.anomaly_score(images))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        # What takes images for rows of a table is to know that they are none.
+        tags.input_tags.two_d_array, tags.input_tags.three_d_array = False, True
+        return tags
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "offset_")

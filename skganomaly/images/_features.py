@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 
 from .._compat import Interval, StrOptions
 from .._models._whitening import Whitening
+from ._reading import naming
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -26,16 +28,29 @@ __all__ = ["FeatureMemory", "FrozenFeatures"]
 # What torchvision's and timm's weights were trained with.
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
+# Height and width of the tiles in which a network sees a larger image, what these are
+# multiples of, as is the stride of most networks, and how far beyond its own part a
+# tile may have to reach. With that on all sides it has a million pixels.
+_TILE = 512, 1024
+_STRIDE = 32
+_MOST_REACH = 256
+
+# How far features of a tile may be from those of the image, as a share of the largest.
+_SAME = 1e-4
+
 # Places that are compared with the memory at once.
 _BLOCK = 1024
 
 # Places that a coreset is chosen from, for each that it keeps, and the width of the
 # random projection in which it is chosen.
-_CANDIDATES = 4
+_CANDIDATES = 12
 _PROJECTED = 64
 
 # Remembered vectors whose distances to each other say what is usual.
 _N_SAMPLE = 500
+
+# By how much a share of white may be beyond 0 and 1.
+_ROUNDING = 1e-3
 
 _TINY = 1e-12
 
@@ -51,25 +66,44 @@ class FrozenFeatures(BaseEstimator):
     ----------
     network : torch.nn.Module or callable
         Maps images, (n, 3, height, width), to a feature map or to a sequence or dict
-        of them, (n, channels, height, width); with ``layers`` any module.
+        of them, (n, channels, height, width); with ``layers`` any module. A module
+        stays as it is: a fit works with a copy, in evaluation mode and in single
+        precision. Any other callable is called as it is, with tensors on the
+        detector's device, and can be pickled if it itself can.
     layers : sequence of str or None, default=None
         Names of submodules, as of ``named_modules``, whose outputs are taken in place
-        of what the network returns.
+        of what the network returns. The network runs no further than these.
     mean : tuple of float, default=(0.485, 0.456, 0.406)
         What the network wants its input to be centred by, for values in [0, 1]. The
         default is that of ImageNet.
     std : tuple of float, default=(0.229, 0.224, 0.225)
         What it wants its input to be divided by.
+    value_range : tuple of float or None, default=None
+        The values of black and white, such as ``(0, 4095)`` for 12 bits in uint16; what
+        is beyond them is kept. None is 0 and the largest of the dtype for whole
+        numbers, and [0, 1] for others, which have to lie in it.
     scales : tuple of float, default=(1.0, 2.0)
-        Factors by which images are enlarged; maps are averaged. Small defects need the
-        second, at four times the cost of the first.
+        Factors by which images are enlarged; maps are averaged. Twice the size finds
+        smaller defects, and costs four times as much.
     neighbourhood : int, default=3
-        Each place is averaged with so many around it.
+        Each place is averaged with those around it in a square of this side, which is
+        odd.
     memory : {"bank", "gaussian"}, default="bank"
-        The distance to the nearest of many vectors, or to one Gaussian, which is many
-        times cheaper and a little worse.
-    max_references : int, default=6000
+        The distance to the nearest of many vectors, or to one Gaussian, which is ten
+        times cheaper to compute. That suits one even surface; of images with parts
+        that differ, as solar cells have them, it finds much less.
+    max_references : int, default=2000
         Vectors of a bank, chosen so that they cover all of them.
+
+    Notes
+    -----
+    Many networks are local: what they say of a place depends on what is near, and not
+    on the whole image. A fit tries whether this one is. If so, images are continued at
+    their right and lower end to a multiple of 32 pixels, and larger ones are seen in
+    tiles that overlap by as much as the network sees, so that memory is bounded and
+    features are the same but for rounding. Others (with squeeze-and-excitation,
+    attention, or other strides) see each image whole, in memory that grows with its
+    size.
 
     References
     ----------
@@ -84,6 +118,7 @@ class FrozenFeatures(BaseEstimator):
         "layers": ["array-like", None],
         "mean": ["array-like"],
         "std": ["array-like"],
+        "value_range": [tuple, list, None],
         "scales": ["array-like"],
         "neighbourhood": [Interval(Integral, 1, None, closed="left")],
         "memory": [StrOptions({"bank", "gaussian"})],
@@ -97,15 +132,17 @@ class FrozenFeatures(BaseEstimator):
         layers: Sequence[str] | None = None,
         mean: Sequence[float] = _IMAGENET[0],
         std: Sequence[float] = _IMAGENET[1],
+        value_range: tuple[float, float] | None = None,
         scales: Sequence[float] = (1.0, 2.0),
         neighbourhood: int = 3,
         memory: Literal["bank", "gaussian"] = "bank",
-        max_references: int = 6000,
+        max_references: int = 2000,
     ) -> None:
         self.network = network
         self.layers = layers
         self.mean = mean
         self.std = std
+        self.value_range = value_range
         self.scales = scales
         self.neighbourhood = neighbourhood
         self.memory = memory
@@ -125,8 +162,7 @@ class FrozenFeatures(BaseEstimator):
         Parameters
         ----------
         images : sequence of ndarray of shape (1 or 3, height, width)
-            Read one at a time. Whole numbers are divided by the largest of their dtype;
-            others should lie in [0, 1].
+            Read one at a time; for their values see ``value_range``.
         groups : ndarray of shape (n_images,), int
             Ignored; present for API consistency.
         seed : int
@@ -134,7 +170,8 @@ class FrozenFeatures(BaseEstimator):
         device : torch.device
             Where features are computed and compared.
         progress : callable or None, default=None
-            Is handed the iterable of images and returns one, as tqdm does.
+            Is handed an iterable, with one item an image, and returns one, as tqdm
+            does.
 
         Returns
         -------
@@ -142,34 +179,63 @@ class FrozenFeatures(BaseEstimator):
             Maps images to maps of distances.
         """
         self._validate_params()
+        if not len(self.scales) or min(self.scales) <= 0:
+            raise ValueError(f"scales has to be factors above 0; got {self.scales!r}.")
+        if self.neighbourhood % 2 == 0:
+            raise ValueError(
+                f"neighbourhood has to be odd, with a place in its middle; got "
+                f"{self.neighbourhood}."
+            )
         generator = torch.Generator().manual_seed(seed)
-        extract = _Extractor(self).to(device)
+        extract = _Extractor(self, device)
         share = max(1, _CANDIDATES * self.max_references // len(images))
         vectors = [[] for _ in self.scales]
-        for image in images if progress is None else progress(images):
-            for kept, scale in zip(vectors, self.scales, strict=True):
-                found = extract(image, scale).flatten(1).T
-                if len(found) > share:
-                    chosen = torch.randperm(len(found), generator=generator)[:share]
-                    found = found[chosen.sort().values.to(found.device)]
-                kept.append(found)
+        places = range(len(images))
+        for i in places if progress is None else progress(places):
+            image = images[i]
+            with naming(images, i):
+                for kept, scale in zip(vectors, self.scales, strict=True):
+                    for features, part, _ in extract(image, scale):
+                        n_kept = max(1, round(share * part))
+                        kept.append(_some(features.flatten(1).T, n_kept, generator))
+        vectors = [torch.cat(kept) for kept in vectors]
+        if not all(torch.isfinite(kept).all() for kept in vectors):
+            raise ValueError(
+                "The network returned features of normal images that are not finite."
+            )
         new = _Gaussian if self.memory == "gaussian" else _Bank
-        places = [
-            new(torch.cat(kept), self.max_references, generator) for kept in vectors
-        ]
+        places = [new(kept, self.max_references, generator) for kept in vectors]
         return FeatureMemory(extract, self.scales, places)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is stored is on the CPU, and loads where there is no other device."""
+        state = super().__getstate__().copy()
+        if isinstance(self.network, nn.Module):
+            state["network"] = copy.deepcopy(self.network).cpu()
+        return state
+
+
+class _AllSeen(Exception):
+    """All layers that were asked for have returned; the others need not run."""
 
 
 class _Extractor(nn.Module):
-    """A frozen network as a function of one image: one map of joined features."""
+    """A frozen network as a function of one image: a map of joined features.
 
-    def __init__(self, options):
+    An image that is larger than a tile is seen in several, where that makes no
+    difference: where features depend on what is near and not on the whole, which is
+    tried once.
+    """
+
+    def __init__(self, options, device):
         super().__init__()
         self.network = options.network
         if isinstance(self.network, nn.Module):
-            self.network.eval().requires_grad_(False)
+            self.network = copy.deepcopy(self.network)
+            self.network.to("cpu", torch.float32).eval().requires_grad_(False)
         self.layers = options.layers
         self.neighbourhood = options.neighbourhood
+        self.value_range = options.value_range
         for name in ("mean", "std"):
             values = torch.tensor(getattr(options, name), dtype=torch.float32)
             self.register_buffer(name, values.view(-1, 1, 1))
@@ -181,18 +247,81 @@ class _Extractor(nn.Module):
                     f"layers has {unknown}, which the network has not. It has "
                     f"{[name for name in known if name][:20]}, as named_modules() says."
                 )
+        if not isinstance(self.network, nn.Module):
+            self.to(device)
+        # Of a module on the CPU, where it is as exact as features of tiles are to be.
+        self.reach = self._find_reach()
+        self.to(device)
 
     @torch.inference_mode()
     def forward(self, image, scale):
-        """Features of a (channels, height, width) array, (width, rows, columns)."""
-        x = _shares(image).to(self.mean.device)
-        if len(x) not in (1, 3):
-            raise ValueError(
-                f"FrozenFeatures takes images of 1 or 3 channels, and one has {len(x)}."
-            )
-        x = ((x.expand(3, -1, -1) - self.mean) / self.std)[None]
+        """Features of each tile of a (channels, height, width) array.
+
+        Yields
+        ------
+        features : Tensor of shape (width, rows, columns)
+        part : float
+            Of all features of the image.
+        top : int
+            Where the tile begins; those of one line follow each other.
+        """
+        x = self._normalised(image)[None]
         if scale != 1:
             x = F.interpolate(x, scale_factor=scale, mode="bilinear", antialias=True)
+        if self.reach is None:
+            yield self._features(x), 1.0, 0
+            return
+        x = F.pad(
+            x, (0, -x.shape[-1] % _STRIDE, 0, -x.shape[-2] % _STRIDE), "replicate"
+        )
+        height, width = x.shape[-2:]
+        for own_y, wide_y in _tiles(height, _TILE[0], self.reach):
+            for own_x, wide_x in _tiles(width, _TILE[1], self.reach):
+                features = self._features(x[..., wide_y, wide_x])
+                cell = (wide_x.stop - wide_x.start) // features.shape[-1]
+                rows, columns = (
+                    _inside(own_y, wide_y, cell),
+                    _inside(own_x, wide_x, cell),
+                )
+                own = features[:, rows, columns]
+                part = cell**2 * own.shape[1] * own.shape[2] / (height * width)
+                yield own, part, own_y.start
+
+    def covered(self, image, scale):
+        """Height and width, in pixels of an image, that features lie in."""
+        if self.reach is None:
+            return image.shape[-2:]
+        sides = (int(side * scale) for side in image.shape[-2:])
+        return tuple(round((side + -side % _STRIDE) / scale) for side in sides)
+
+    def _normalised(self, image):
+        x = self._shares(image).to(self.mean.device)
+        if len(x) not in (1, 3):
+            raise ValueError(
+                f"FrozenFeatures takes images of 1 or 3 channels, and this one has "
+                f"{len(x)}."
+            )
+        return (x.expand(3, -1, -1) - self.mean) / self.std
+
+    def _shares(self, image):
+        """An image with black at 0 and white at 1."""
+        x = torch.from_numpy(np.ascontiguousarray(image)).float()
+        if self.value_range is not None:
+            low, high = self.value_range
+            return (x - low) / (high - low)
+        if image.dtype.kind == "u":
+            return x / np.iinfo(image.dtype).max
+        low, high = float(x.min()), float(x.max())
+        if low < -_ROUNDING or high > 1 + _ROUNDING:
+            raise ValueError(
+                f"Values are between {low:.6g} and {high:.6g}, and FrozenFeatures "
+                "takes numbers with a fraction for shares of what is white, from 0 to "
+                "1. Say value_range=(black, white), or pass uint8 or uint16."
+            )
+        return x
+
+    def _features(self, x):
+        """Joined features of one image as the network wants it."""
         maps = self._maps(x)
         pad, side = self.neighbourhood // 2, self.neighbourhood
         maps = [F.avg_pool2d(m, side, 1, pad, count_include_pad=False) for m in maps]
@@ -202,6 +331,35 @@ class _Extractor(nn.Module):
             for m in maps
         ]
         return torch.cat(maps, dim=1)[0]
+
+    @torch.inference_mode()
+    def _find_reach(self):
+        """How far beyond its own part a tile has to reach, or None if all is needed."""
+        generator = torch.Generator().manual_seed(0)
+        # Half of it is no multiple of a larger stride, and what a network finds out
+        # about the whole is different in the halves.
+        half = 15 * _STRIDE
+        x = torch.randn(1, 3, 3 * _STRIDE, 2 * half, generator=generator)
+        x[..., half:] *= 3
+        x = x.to(self.mean.device)
+        try:
+            whole = self._features(x)
+            halves = [self._features(x[..., :half]), self._features(x[..., half:])]
+        except Exception:
+            # Some networks take one size only. Other faults are found with images.
+            return None
+        n_cells = whole.shape[-1]
+        cell = 2 * half // n_cells
+        if cell * n_cells != 2 * half or _STRIDE % cell:
+            return None
+        if torch.cat(halves, -1).shape != whole.shape:
+            return None
+        differs = (torch.cat(halves, -1) - whole).abs().amax((0, 1))
+        differs = ~(differs <= _SAME * whole.abs().max())
+        places = torch.arange(n_cells, device=differs.device)[differs]
+        cells = (places - n_cells / 2 + 0.5).abs().max().ceil() if len(places) else 0
+        reach = -(-int(cells) * cell // _STRIDE) * _STRIDE
+        return reach if reach <= _MOST_REACH else None
 
     def _maps(self, x):
         if self.layers is None:
@@ -217,24 +375,49 @@ class _Extractor(nn.Module):
                 "feature maps (n, channels, height, width); name some modules in "
                 "layers."
             )
-        return maps
+        return [m.to(x.device, torch.float32) for m in maps]
 
     def _outputs(self, x):
         """What the modules in ``layers`` return."""
-        seen, modules = {}, dict(self.network.named_modules())
+        seen, modules, wanted = {}, dict(self.network.named_modules()), set(self.layers)
 
         def keep(name):
-            return lambda module, given, made: seen.__setitem__(name, made)
+            def hook(module, given, made):
+                seen[name] = made
+                if len(seen) == len(wanted):
+                    raise _AllSeen
 
-        handles = [
-            modules[name].register_forward_hook(keep(name)) for name in self.layers
-        ]
+            return hook
+
+        handles = [modules[name].register_forward_hook(keep(name)) for name in wanted]
         try:
             self.network(x)
+        except _AllSeen:
+            pass
         finally:
             for handle in handles:
                 handle.remove()
+        if wanted - seen.keys():
+            raise ValueError(
+                f"The network does not call {sorted(wanted - seen.keys())} of layers."
+            )
         return [seen[name] for name in self.layers]
+
+
+def _tiles(length, most, reach):
+    """Of each tile along a side its own part, and that with what it has to see."""
+    n_tiles = -(-length // most)
+    side = -(-length // (n_tiles * _STRIDE)) * _STRIDE
+    for start in range(0, length, side):
+        stop = min(start + side, length)
+        wide = slice(max(start - reach, 0), min(stop + reach, length))
+        yield slice(start, stop), wide
+
+
+def _inside(own, wide, cell):
+    """Cells of a tile that are its own."""
+    first = (own.start - wide.start) // cell
+    return slice(first, first + (own.stop - own.start) // cell)
 
 
 class FeatureMemory(nn.Module):
@@ -259,14 +442,21 @@ class FeatureMemory(nn.Module):
             Distances, in units of those of a normal image, averaged over the scales.
         """
         total = 0
+        height, width = image.shape[-2:]
         for scale, place in zip(self.scales, self.places, strict=True):
-            features = self.extract(image, scale)
-            distances = place(features.flatten(1).T) / place.unit
-            distances = distances.view(1, 1, *features.shape[1:])
-            total = total + F.interpolate(
-                distances, image.shape[-2:], mode="bilinear", align_corners=False
+            lines = {}
+            for features, _, top in self.extract(image, scale):
+                found = place(features.flatten(1).T) / place.unit
+                lines.setdefault(top, []).append(found.view(features.shape[1:]))
+            found = torch.cat([torch.cat(line, dim=1) for line in lines.values()])
+            found = F.interpolate(
+                found[None, None],
+                self.extract.covered(image, scale),
+                mode="bilinear",
+                align_corners=False,
             )
-        return (total / len(self.scales))[0, 0].cpu().numpy()
+            total = total + found[0, 0, :height, :width]
+        return (total / len(self.scales)).cpu().numpy()
 
 
 class _Bank(nn.Module):
@@ -309,24 +499,27 @@ class _Gaussian(nn.Module):
         return self.whitening(rows[None])[0].square().sum(1).sqrt()
 
 
+def _some(rows, n_kept, generator):
+    """At most so many of some rows, in their order."""
+    if len(rows) <= n_kept:
+        return rows
+    chosen = torch.randperm(len(rows), generator=generator)[:n_kept]
+    return rows[chosen.sort().values.to(rows.device)]
+
+
 def _coreset(vectors, most, generator):
     """Positions of vectors that leave none of the others far from all of them."""
     width = vectors.shape[1]
     directions = torch.randn(width, _PROJECTED, generator=generator) / width**0.5
     points = vectors @ directions.to(vectors.device)
+    norms = points.square().sum(1)
     chosen = torch.empty(most, dtype=torch.int64)
     farthest = torch.full((len(points),), torch.inf, device=points.device)
     place = int(torch.randint(len(points), (), generator=generator))
     for i in range(most):
         chosen[i] = place
-        farthest = torch.minimum(farthest, (points - points[place]).square().sum(1))
+        # Written as a product, as the differences of all would be a large array each.
+        distances = norms + norms[place] - 2 * (points @ points[place])
+        farthest = torch.minimum(farthest, distances)
         place = int(farthest.argmax())
     return chosen.sort().values.to(vectors.device)
-
-
-def _shares(image):
-    """An image as shares of its dtype's range, (channels, height, width)."""
-    x = torch.from_numpy(np.ascontiguousarray(image))
-    if image.dtype == np.uint8:
-        return x.float() / 255
-    return x.float() / 65535 if image.dtype == np.uint16 else x.float()

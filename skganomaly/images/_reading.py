@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from contextlib import contextmanager
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -19,6 +20,7 @@ from ._arrays import (
     layout_of_all,
     recolored,
     to_array,
+    upper,
     without_mask,
 )
 from ._pixels import (
@@ -101,6 +103,7 @@ class ImageSequence:
         Returns
         -------
         str
+            With its position in what it came from, or its path.
         """
         return f"image {i}"
 
@@ -268,6 +271,9 @@ class _ArrayImages(ImageSequence):
     def _size(self):
         return len(self._chosen)
 
+    def name(self, i):
+        return f"image {self._chosen[i]}"
+
     def _raw(self, i):
         image = to_array(self._array[int(self._chosen[i])], self.name(i))
         return channels_first(image, self._layout)
@@ -291,11 +297,10 @@ class _ListImages(ImageSequence):
         return len(self._chosen)
 
     def name(self, i):
-        item = (
-            self._items[int(self._chosen[i])] if isinstance(self._items, list) else None
-        )
+        place = int(self._chosen[i])
+        item = self._items[place] if isinstance(self._items, list) else None
         is_path = isinstance(item, str | os.PathLike)
-        return f"image {i} ({str(item)!r})" if is_path else f"image {i}"
+        return f"image {place} ({str(item)!r})" if is_path else f"image {place}"
 
     def _raw(self, i):
         item = self._items[int(self._chosen[i])]
@@ -443,6 +448,16 @@ def _sequence_of(images: Any, channels: Channels, max_pixels: int) -> ImageSeque
     return _ListImages(images, channels, max_pixels)
 
 
+@contextmanager
+def naming(images: Any, i: int) -> Iterator[None]:
+    """Begin what a block says of a bad value with the name of the image."""
+    try:
+        yield
+    except ValueError as error:
+        name = images.name(i) if hasattr(images, "name") else f"image {i}"
+        raise ValueError(f"{upper(name)}: {error}") from error
+
+
 def _one_of(name, value, options):
     if value not in options:
         raise ValueError(
@@ -464,8 +479,8 @@ def _compare_channels(images):
     if not isinstance(images._items, list):
         return
     found = {}
-    for i, item in enumerate(images._items):
-        if not isinstance(item, str | os.PathLike):
+    for i, place in enumerate(images._chosen):
+        if not isinstance(images._items[int(place)], str | os.PathLike):
             found.setdefault(images._raw_channels(i), []).append(images.name(i))
     if len(found) > 1:
         raise ValueError(_mixed(found))

@@ -10,6 +10,7 @@ import numpy as np
 
 from .._directions import steps_inside, transform_by
 from ..images import as_images
+from ..images._maps import find_regions
 from ._drawing import (
     check_count,
     grid_of_axes,
@@ -177,11 +178,13 @@ class ImageVerdictDisplay:
         shown = list(images)
         if masks is not None:
             masks = [_read_mask(mask, i, shown[i]) for i, mask in enumerate(masks)]
+        # Regions are those of the maps: to ask the detector would map all again.
+        maps, threshold = detector.anomaly_map(images), float(detector.threshold_)
         display = cls(
             images=shown,
-            maps=detector.anomaly_map(images),
-            threshold=float(detector.threshold_),
-            regions=detector.regions(images),
+            maps=maps,
+            threshold=threshold,
+            regions=[find_regions(found, threshold) for found in maps],
             masks=masks,
             names=names,
         )

@@ -97,11 +97,26 @@ def test_a_pixel_is_red_exactly_where_the_image_is_an_alarm(
 def test_regions_are_boxes_of_what_is_above_the_cut():
     found = np.zeros((6, 8), dtype=np.float32)
     found[1:3, 2:5], found[5, 7] = 2.0, 3.0
-    assert find_regions(found, 1.0) == [
-        {"box": (7, 5, 8, 6), "area": 1, "peak": 3.0},
-        {"box": (2, 1, 5, 3), "area": 6, "peak": 2.0},
-    ]
+    small = {"box": (7, 5, 8, 6), "area": 1, "peak": 3.0}
+    large = {"box": (2, 1, 5, 3), "area": 6, "peak": 2.0}
+    assert find_regions(found, 1.0, 1) == [small, large]
+    assert find_regions(found, 1.0, 2) == [large]
+    assert find_regions(found, 1.0) == [small]
+    assert find_regions(np.minimum(found, 2), 1.0, 1)[0] == large
     assert find_regions(found, 3.0) == []
+
+
+def test_a_weaker_defect_is_a_region_too(detector, pictures):
+    """Above the cut beyond the median, it is so beside a stronger one as well."""
+    alone, both = pictures[0].copy(), pictures[0].copy()
+    alone[10:16, 20:36] = both[10:16, 20:36] = 200
+    both[25:35, 5:20] = 255
+    (weak,) = detector.regions([alone])[0]
+    strong = detector.regions([both])[0]
+    assert len(strong) == 2 and strong[0]["box"][1] >= 24
+    assert strong[1]["box"] == weak["box"]
+    with pytest.raises(ValueError, match="min_area == 0"):
+        detector.regions([alone], min_area=0)
 
 
 def test_score_is_of_the_largest_pixels_beyond_the_median():

@@ -163,7 +163,9 @@ class Recording(ImageDetector):
 def test_groups_are_routed(pictures, y, groups):
     """To the splitter and to the fit, also of the last step of a Pipeline."""
     with sklearn.config_context(enable_metadata_routing=True):
-        alone = Recording(method=METHODS["features"], random_state=0)
+        alone = Recording(
+            method=METHODS["features"], false_alarm_rate=0.5, random_state=0
+        )
         alone.set_fit_request(groups=True)
         for estimator in (alone, make_pipeline(FunctionTransformer(), alone)):
             found = cross_validate(
@@ -188,7 +190,7 @@ def test_groups_are_routed(pictures, y, groups):
 
 
 def test_groups_of_a_folder_are_cut_with_it(folder):
-    fitted = detector(validation_fraction=0.5).fit(folder)
+    fitted = detector(validation_fraction=0.5, false_alarm_rate=0.4).fit(folder)
     assert len(fitted.reference_scores_) == 2
     part = folder[folder.groups != "3"]
     assert set(part.groups) == {"0", "1", "2"} and len(part) == 18

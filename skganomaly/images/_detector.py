@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from numbers import Real
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.metrics import roc_auc_score
+from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
@@ -26,7 +27,7 @@ from .._seed import draw_seed
 from ..thresholds import p_values
 from ._crops import damage
 from ._drawing import DrawnDefects
-from ._maps import find_regions, image_score
+from ._maps import MIN_AREA, find_regions, image_score, map_of_score
 from ._methods import DefectDiscriminator
 from ._normalising import Normaliser
 from ._reading import as_images, naming
@@ -353,9 +354,7 @@ class ImageDetector(CutMixin, OutlierMixin, BaseEstimator):
         return image_score(self._joined(image))
 
     def _map(self, image):
-        found = self._joined(image)
-        # The largest pixel becomes the score to the last bit.
-        return found - found.max() + np.float32(image_score(found))
+        return map_of_score(self._joined(image))
 
     @own_settings()
     def anomaly_score(self, images: Any) -> NDArray[np.float64]:
@@ -385,28 +384,37 @@ class ImageDetector(CutMixin, OutlierMixin, BaseEstimator):
         Returns
         -------
         list of ndarray of shape (height, width)
-            A map for each image, in its size, shifted so that its largest pixel is the
-            image's score: some pixel is above ``threshold_`` exactly where the image is
-            an alarm.
+            A map for each image, in its size: 0 is the median of its pixels, and what
+            exceeds the image's score is brought down to it, so that the largest pixel
+            *is* the score. Some pixel is above ``threshold_`` exactly where the image
+            is an alarm.
         """
         return [*self._each(self._read(images), self._map)]
 
-    def regions(self, images: Any) -> list[list[dict[str, Any]]]:
+    def regions(
+        self, images: Any, *, min_area: int = MIN_AREA
+    ) -> list[list[dict[str, Any]]]:
         """What of each image's map is above the threshold.
 
         Parameters
         ----------
         images : array, sequence or ImageSequence
+        min_area : int, default=8
+            Regions of fewer pixels are left out, unless an alarm has only such: then
+            the first of them is there.
 
         Returns
         -------
         list of list of dict
-            For each image its regions, those with the highest peak first: "box" (left,
-            top, right, bottom) in pixels, right and bottom excluded, "area" in pixels
-            and "peak" in units of the score. None for an image that is no alarm.
+            For each image its regions, those with the highest peak first, and of these
+            the largest: "box" (left, top, right, bottom) in pixels, right and bottom
+            excluded, "area" in pixels and "peak" in units of the score. None for an
+            image that is no alarm.
         """
+        check_scalar(min_area, "min_area", Integral, min_val=1)
         return [
-            find_regions(found, self.threshold_) for found in self.anomaly_map(images)
+            find_regions(found, self.threshold_, min_area)
+            for found in self.anomaly_map(images)
         ]
 
     def p_values(self, images: Any) -> NDArray[np.float64]:

@@ -348,7 +348,7 @@ def test_units_of_another_dtype_are_refused(pictures):
         detector.anomaly_score(pictures[:2]),
     )
     detector.predict(np.zeros((2, 40, 52)))
-    with pytest.raises(ValueError, match="of dtype float32, and .* of dtype uint8"):
+    with pytest.raises(ValueError, match=r"of dtype float32, and .* of dtype uint8"):
         detector.predict(pictures[:2] / 255)
 
 

@@ -360,11 +360,12 @@ class ImageDetector(CutMixin, OutlierMixin, BaseEstimator):
         if image.dtype not in self._dtypes_ and (
             0 < _SMALLER * _largest(image) < self._largest_
         ):
+            known = first_few(sorted(map(str, self._dtypes_)))
             raise ValueError(
                 f"The largest value of this image is {_largest(image):.3g}, of dtype "
                 f"{image.dtype}, and the detector was fitted on images with values up "
-                f"to {self._largest_:.3g}, of dtype {first_few(sorted(map(str, self._dtypes_)))}. "
-                "Bring images to the same units."
+                f"to {self._largest_:.3g}, of dtype {known}. Bring images to the same "
+                "units."
             )
         return sum(
             np.float32(weight / unit) * method.map(image)

@@ -167,7 +167,7 @@ class _Silence:
         with self._lock:
             self._n_inside -= 1
             if not self._n_inside:
-                self._before.__exit__(*error)
+                self._before.__exit__(None, None, None)
 
 
 _no_warnings = _Silence()

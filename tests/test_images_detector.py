@@ -310,11 +310,81 @@ def test_bad_parameters_are_refused_in_words(pictures, change, error, words):
 def test_bad_images_are_refused_in_words(detector, pictures):
     with pytest.raises(ValueError, match="1 channels, and this one has 3"):
         detector.predict(np.zeros((2, 3, 40, 52), dtype=np.uint8))
-    with pytest.raises(ValueError, match="groups has shape"):
-        ImageDetector().fit(pictures, groups=[1, 2])
     with pytest.raises(ValueError, match="too few"):
         ImageDetector().fit(pictures, groups=[1] * 60)
     bad = pictures.astype(np.float32)
     bad[3, 0, 0] = np.nan
     with pytest.raises(ValueError, match="3"):
         ImageDetector(method=Brightness()).fit(bad)
+
+
+def test_units_of_another_dtype_are_refused(pictures):
+    """Shares of 1 would all be flat, and normal, for a detector of 0 to 255."""
+    detector = short(SHORT).fit(pictures)
+    assert_array_equal(
+        detector.anomaly_score(pictures[:2].astype(float)),
+        detector.anomaly_score(pictures[:2]),
+    )
+    detector.predict(np.zeros((2, 40, 52)))
+    with pytest.raises(ValueError, match=r"of dtype float32, and .* of dtype uint8"):
+        detector.predict(pictures[:2] / 255)
+
+
+def test_images_that_are_not_good_are_pointed_out(pictures):
+    images = as_images(pictures)
+    images.labels = np.where(np.arange(60) < 3, -1, 1)
+    with pytest.warns(UserWarning, match="3 of 60 images are not of a good kind") as w:
+        short(Brightness()).fit(images)
+    assert w[0].filename == __file__
+
+
+def test_held_out_images_that_do_not_differ_have_no_unit(pictures):
+    detector = short([Brightness(), Brightness(2.0)]).fit(pictures[[0] * 60])
+    assert_array_equal(detector.units_, 1)
+
+
+def test_a_lower_rate_than_can_be_kept_is_said(detector):
+    copied = pickle.loads(pickle.dumps(detector))
+    with pytest.warns(UserWarning, match=r"one in 13 .* share of 0\.01") as caught:
+        copied.set_threshold(false_alarm_rate=0.01)
+    assert caught[0].filename == __file__
+    assert copied.threshold_ == copied.reference_scores_[-1]
+
+
+@pytest.mark.parametrize(
+    "groups, words",
+    [
+        ("board", "names no images"),
+        ([1, 2], "2 groups, and there are 60 images"),
+        ([[1]] * 59 + [[1, 2]], "groups must name, for each image"),
+    ],
+)
+def test_groups_are_refused_in_words(pictures, groups, words):
+    with pytest.raises(ValueError, match=words):
+        ImageDetector().fit(pictures, groups=groups)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_a_fit_that_was_interrupted_leaves_nothing(pictures, error):
+
+    class Images:
+        def __len__(self):
+            return 60
+
+        def __getitem__(self, place):
+            if place == 57:
+                raise error
+            return pictures[place]
+
+    detector = short(Brightness()).fit(pictures)
+    before = detector.reference_scores_
+    with pytest.raises(error):
+        detector.fit(Images())
+    assert not [name for name in vars(detector) if name.endswith("_")]
+    assert_array_equal(detector.fit(pictures).reference_scores_, before)
+
+
+def test_divergence_is_said(pictures):
+    method = DefectDiscriminator(n_steps=2, batch_size=2, learning_rate=1e12)
+    with pytest.raises(FloatingPointError, match="learning_rate"):
+        short(method).fit(pictures)

@@ -153,6 +153,7 @@ def test_parameters_are_plain():
         {"sizes": (0, 2)},
         {"contrasts": (1,)},
         {"contrasts": (1, np.nan)},
+        {"contrasts": ("low", "high")},
         {"second_fraction": 1.5},
     ],
 )
@@ -316,3 +317,14 @@ def test_defects_in_the_units_of_the_image(shape, dtype):
         n_drawn += changed.any()
     assert n_drawn > 10
     assert_array_equal(image, before)
+
+
+def test_a_user_may_draw_into_the_crop_itself():
+    def draw(crop, generator):
+        crop[:, 5:9, 5:9] += 3
+        return crop, np.ones(crop.shape[1:], dtype=bool)
+
+    generator = np.random.default_rng(0)
+    image = generator.normal(size=(1, 96, 96)).astype(np.float32)
+    damaged, _ = damage(image, draw, Normaliser(1).fit([image]), generator)
+    assert_array_equal(np.argwhere(damaged != image)[[0, -1], 1:], [[5, 5], [8, 8]])

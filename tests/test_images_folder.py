@@ -187,9 +187,10 @@ def test_links(tmp_path):
         pytest.skip("no links allowed")
     (root / "again").symlink_to(root)
     (root / "lost.png").symlink_to(tmp_path / "gone.png")
+    (root / "own.png").symlink_to("own.png")
     folder = ImageFolder(root)
-    assert _names(folder) == ["data/a.png", "data/b.png", "lost.png"]
-    with pytest.raises(OSError, match=r"1 of 3 images.*\n.*lost\.png"):
+    assert _names(folder) == ["data/a.png", "data/b.png", "lost.png", "own.png"]
+    with pytest.raises(OSError, match=r"2 of 4 images.*\n.*lost\.png.*\n.*own\.png"):
         folder.check()
 
 

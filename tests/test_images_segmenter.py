@@ -208,6 +208,7 @@ def test_progress_is_told_of_each_step():
         (lambda crop, generator: None, "got NoneType"),
         (lambda crop, generator: (crop, crop), "of shapes"),
         (lambda crop, generator: (crop * np.nan, crop[0] > 0), "not finite"),
+        (DrawnDefects, "the class DrawnDefects"),
     ],
 )
 def test_what_a_user_draws_is_checked(wrong, message):

@@ -187,7 +187,8 @@ def damage(image, draw, normaliser, generator):
     crop = ((padded - centre) / scale).astype(np.float32)
     inside = np.s_[top : top + content.shape[1], left : left + content.shape[2]]
     for _ in range(_ATTEMPTS):
-        drawn, found = check_drawn(draw(crop, generator), crop)
+        # A copy, as nothing keeps a user's function from writing to its own.
+        drawn, found = check_drawn(draw(crop.copy(), generator), crop)
         # In a small image it may lie in what that was continued by.
         if found[inside].any():
             break

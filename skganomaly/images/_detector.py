@@ -24,6 +24,7 @@ from .._device import resolve_device
 from .._groups import one_score_a_group, read_labels
 from .._process import own_settings
 from .._seed import draw_seed
+from .._validation import first_few
 from ..thresholds import p_values
 from ._crops import damage
 from ._drawing import DrawnDefects
@@ -51,7 +52,9 @@ _POWER = 2.0
 _N_MATERIAL = 20
 _N_DRAWN = 60
 
-_TINY = 1e-12
+# An image whose values are of another dtype, and all so much smaller than those of the
+# fit, is in other units.
+_SMALLER = 20
 
 
 class ImageDetector(CutMixin, OutlierMixin, BaseEstimator):
@@ -108,7 +111,7 @@ class ImageDetector(CutMixin, OutlierMixin, BaseEstimator):
         What the map of each counts for; they add up to 1.
     units_ : ndarray of shape (len(methods_),)
         What the map of each is divided by: the standard deviation of the scores of
-        held-out images, or 1 if there is one map only.
+        held-out images, or 1 if these do not differ or there is one map only.
     n_held_out_ : int
         Images that nothing was trained on.
     n_channels_ : int
@@ -216,13 +219,22 @@ class ImageDetector(CutMixin, OutlierMixin, BaseEstimator):
         -----
         UserWarning
             If so few images, or groups, are held out that ``false_alarm_rate`` cannot
-            be kept.
+            be kept; or if images of an :class:`ImageFolder` are of kinds that are not
+            good.
         """
         with own_settings():
             return self._fit(as_images(images, channels=self.channels), groups)
 
     def _fit(self, images, groups):
         groups = _read_groups(images, groups)
+        labels = getattr(images, "labels", None)
+        if labels is not None and (labels != 1).any():
+            warnings.warn(
+                f"{(labels != 1).sum()} of {len(labels)} images are not of a good kind "
+                f"in {images!r}, and all are learned as normal. To learn from the good "
+                "ones, pass images[images.labels == 1].",
+                stacklevel=5,
+            )
         rng = np.random.default_rng(draw_seed(self.random_state))
         held_out = _hold_out(groups, self.validation_fraction, rng)
         seen, unseen = np.flatnonzero(~held_out), np.flatnonzero(held_out)
@@ -239,6 +251,9 @@ class ImageDetector(CutMixin, OutlierMixin, BaseEstimator):
             fitted += found if isinstance(found, list) else [found]
         self.n_channels_, self.n_held_out_ = len(images[0]), len(unseen)
         self.methods_ = fitted
+        values = [(image.dtype, _largest(image)) for image in images[unseen]]
+        self._dtypes_ = {dtype for dtype, _ in values}
+        self._largest_ = max(largest for _, largest in values)
         draw = next((m.draw for m in methods if hasattr(m, "draw")), "auto")
         draw = DrawnDefects() if isinstance(draw, str) else draw
         self.weights_, self.units_ = _weigh(fitted, images[unseen], draw, rng)
@@ -276,11 +291,7 @@ class ImageDetector(CutMixin, OutlierMixin, BaseEstimator):
                 "like these, and of new groups more may be flagged."
             )
         elif is_auto(self.threshold):
-            words = (
-                f"{n_images} images are held out, so the threshold is the highest of "
-                f"their scores, which flags one in {n_images + 1} new normal images "
-                f"and not the share of {rate:g} that was asked for."
-            )
+            words = _highest_of(n_images, "images", rate)
         if words and not isinstance(self.threshold, Real):
             warnings.warn(f"{words} {what_to_do}", UserWarning, stacklevel=6)
         return one_score_a_group(scores, one_an_image, n_images)
@@ -317,9 +328,20 @@ class ImageDetector(CutMixin, OutlierMixin, BaseEstimator):
         -------
         self : object
             With new ``threshold_rule_`` and ``offset_``.
+
+        Warns
+        -----
+        UserWarning
+            If there are too few reference scores for ``false_alarm_rate``.
         """
         check_is_fitted(self)
-        return self._set_cut(threshold, false_alarm_rate)
+        self._set_cut(threshold, false_alarm_rate)
+        rate = self._rate_ if false_alarm_rate is None else false_alarm_rate
+        n = len(self.reference_scores_)
+        if is_auto(threshold) and n < math.ceil(1 / rate) - 1:
+            words = _highest_of(n, "images, or groups of them,", rate)
+            warnings.warn(f"{words} Hold out more, or raise it.", stacklevel=2)
+        return self
 
     def _bar(self, items):
         return tqdm(items, type(self).__name__, disable=not self.verbose)
@@ -341,6 +363,16 @@ class ImageDetector(CutMixin, OutlierMixin, BaseEstimator):
                 f"The detector was fitted on images of {self.n_channels_} channels, "
                 f"and this one has {len(image)}. Bring images to the same channels, "
                 "as with as_images(..., color='grey')."
+            )
+        if image.dtype not in self._dtypes_ and (
+            0 < _SMALLER * _largest(image) < self._largest_
+        ):
+            known = first_few(sorted(map(str, self._dtypes_)))
+            raise ValueError(
+                f"The largest value of this image is {_largest(image):.3g}, of dtype "
+                f"{image.dtype}, and the detector was fitted on images with values up "
+                f"to {self._largest_:.3g}, of dtype {known}. Bring images to the same "
+                "units."
             )
         return sum(
             np.float32(weight / unit) * method.map(image)
@@ -458,18 +490,29 @@ class ImageDetector(CutMixin, OutlierMixin, BaseEstimator):
             self.methods_ = [method.to(device) for method in self.methods_]
 
 
+def _largest(image):
+    return float(np.abs(image).max())
+
+
 def _read_groups(images, groups):
     if groups is None:
         groups = getattr(images, "groups", None)
     if groups is None:
         return np.arange(len(images))
-    groups = np.asarray(groups)
-    if groups.shape != (len(images),):
+    if not isinstance(groups, str) and len(groups) != len(images):
         raise ValueError(
-            f"groups has shape {groups.shape}, and there are {len(images)} images. "
-            "Name one group for each."
+            f"groups names {len(groups)} groups, and there are {len(images)} images. "
+            "Name one for each."
         )
     return read_labels(images, groups, "image")
+
+
+def _highest_of(n, items, rate):
+    return (
+        f"{n} {items} are held out, so the threshold is the highest of their scores, "
+        f"which flags one in {n + 1} new normal images and not the share of {rate:g} "
+        "that was asked for."
+    )
 
 
 def _hold_out(groups, fraction, rng):
@@ -504,4 +547,5 @@ def _weigh(fitted, images, draw, rng):
     weights = np.maximum(2 * told - 1, 0) ** _POWER
     if not weights.any():
         weights[:] = 1
-    return weights / weights.sum(), np.maximum(np.std(clean, axis=0), _TINY)
+    spread = np.std(clean, axis=0)
+    return weights / weights.sum(), np.where(spread > 0, spread, 1.0)

@@ -168,7 +168,8 @@ def _check_names(parameter, names, known):
 
 
 def _check_range(parameter, limits):
-    low, high = limits if len(limits) == 2 else (0, 0)
+    are_two = len(limits) == 2 and all(isinstance(limit, Real) for limit in limits)
+    low, high = limits if are_two else (0, 0)
     if not 0 < low <= high < np.inf:
         raise ValueError(
             f"{parameter} has to be two positive numbers, the smaller one first, got "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import os
 import re
 import warnings
@@ -353,7 +354,7 @@ def _walk(root, inside, above=()):
         entries = sorted(entries, key=lambda entry: entry.name)
     for entry in entries:
         path = inside / entry.name
-        if not entry.is_dir():
+        if not _is_folder(entry):
             # A link to nowhere as well: its file is gone, which is said on reading.
             yield path, True
             continue
@@ -362,6 +363,16 @@ def _walk(root, inside, above=()):
             yield path, False
         if not hidden:
             yield from _walk(root, path, above)
+
+
+def _is_folder(entry):
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        # A link to itself is one to nowhere.
+        if error.errno == errno.ELOOP:
+            return False
+        raise
 
 
 def _split_pattern(pattern):

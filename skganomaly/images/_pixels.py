@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import sys
+import threading
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -109,7 +110,7 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
         if not size:
             raise ValueError(f"{name} is empty: it has zero bytes.")
         try:
-            with _no_warnings(), Image.open(stream, formats=list(FORMATS)) as image:
+            with _no_warnings, Image.open(stream, formats=list(FORMATS)) as image:
                 yield image
         except _Refused as error:
             raise ValueError(str(error)) from None
@@ -143,12 +144,33 @@ class _Refused(Exception):
     """What we say of an image, and not Pillow."""
 
 
-@contextmanager
-def _no_warnings() -> Iterator[None]:
-    # What matters of what Pillow warns of is an error here.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+class _Silence:
+    """Nothing of what Pillow warns of is heard; what matters of it is an error here.
+
+    The filters of warnings are the process's. Each thread that put back what it found
+    could put back another's silence, for good: so only the last one does.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n_inside = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._n_inside:
+                self._before = warnings.catch_warnings()
+                self._before.__enter__()
+                warnings.simplefilter("ignore")
+            self._n_inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._n_inside -= 1
+            if not self._n_inside:
+                self._before.__exit__(None, None, None)
+
+
+_no_warnings = _Silence()
 
 
 def _first_bytes(path: Path) -> bytes:
@@ -171,7 +193,7 @@ def picture_to_array(image: Image.Image, name: str, max_pixels: int) -> NDArray[
     ndarray of shape (channels, height, width)
     """
     try:
-        with _no_warnings():
+        with _no_warnings:
             return from_picture(image, name, max_pixels)
     except _Refused as error:
         raise ValueError(str(error)) from None

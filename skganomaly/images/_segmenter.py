@@ -299,6 +299,8 @@ def train_segmenter(
     Segmenter
         On ``device``.
     """
+    if isinstance(draw, type):
+        raise TypeError(f"draw is the class {draw.__name__}. Pass an object of it.")
     images = images if scale == 1 else _Resized(images, scale)
     segmenter = Segmenter(len(images[0]), scale).to(device)
     weights = torch.Generator().manual_seed(int(generator.integers(2**63)))
@@ -346,7 +348,7 @@ def train_segmenter(
         for mean, parameter in zip(average, network.parameters(), strict=True):
             parameter.copy_(mean)
     if not all(torch.isfinite(each).all() for each in network.state_dict().values()):
-        raise RuntimeError(
+        raise FloatingPointError(
             "The training of the segmenter ended in weights that are not finite; try a "
             f"lower learning_rate than {learning_rate}."
         )

@@ -130,6 +130,7 @@ def test_searches_over_every_source(pictures, y):
         assert_array_equal(other, found[0])
 
 
+@pytest.mark.filterwarnings("ignore:.*not of a good kind:UserWarning")
 def test_searches_over_a_folder(folder):
     search = GridSearchCV(
         detector(), {"method__neighbourhood": [1, 3]}, scoring=by_kind, cv=GroupKFold(2)
@@ -189,6 +190,7 @@ def test_groups_are_routed(pictures, y, groups):
             )
 
 
+@pytest.mark.filterwarnings("ignore:.*not of a good kind:UserWarning")
 def test_groups_of_a_folder_are_cut_with_it(folder):
     fitted = detector(validation_fraction=0.5, false_alarm_rate=0.4).fit(folder)
     assert len(fitted.reference_scores_) == 2

@@ -20,7 +20,7 @@ from skganomaly.images import DefectDiscriminator, ImageDetector
 from skganomaly.searches import EncoderSearch
 
 SIZES = [(1, 160, 140), (1, 320, 320), (1, 1024, 1024), (3, 1024, 1024)]
-N_STEPS = 30
+N_STEPS = 100
 
 
 class Images:

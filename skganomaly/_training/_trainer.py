@@ -18,6 +18,7 @@ from ._batches import Orders, RowDataset, TensorBatches
 from ._callbacks import callbacks_for, check_callbacks, copy_to_fit
 from ._net import AdversarialNet, DiscriminatorRestart, ProgressBar
 from ._net_params import check_net_params
+from ._progress import position
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from .._settings import Settings
     from ..reports import Finding
     from ._fit_tasks import FitTasks
+    from ._progress import Progress
 
 __all__ = ["Builder", "Record", "Trainer", "loaded_net"]
 
@@ -184,6 +186,7 @@ class Trainer:
     generator : torch.Generator
         Decides everything that is drawn.
     tasks : FitTasks
+    progress : Progress
 
     Attributes
     ----------
@@ -200,6 +203,7 @@ class Trainer:
         device: torch.device,
         generator: torch.Generator,
         tasks: FitTasks,
+        progress: Progress,
     ) -> None:
         self.detector = detector
         self.settings = settings
@@ -208,6 +212,7 @@ class Trainer:
         self.device = device
         self.generator = generator
         self.tasks = tasks
+        self.progress = progress
         self.record = Record()
         self._rows: RowDataset | None = None
 
@@ -300,20 +305,34 @@ class Trainer:
         }
         if discriminator_learning_rate is not None:
             options["optimizer_d__lr"] = discriminator_learning_rate
+        max_steps = settings.max_steps if max_steps is None else max_steps
+        state, over = self.progress.begin(phase, max_steps)
         net = self._new_net(
             game,
-            settings.max_steps if max_steps is None else max_steps,
+            max_steps,
             self.callbacks() if callbacks is None else callbacks,
             phase,
             options,
+            position(state),
         )
+        keeper = self.progress.keeper(state, over=over)
+
+        def train():
+            if over:
+                net.on_train_begin(net)
+                keeper.restore(net)
+            else:
+                # Already initialised, so that the networks keep their seeded weights.
+                net.partial_fit(self._dataset())
+
         try:
-            # Already initialised, so that the networks keep their seeded weights.
-            rows = self._dataset()
-            self.tasks.run(net, label, lambda: net.partial_fit(rows))
+            net.callbacks_.append(("keeper", keeper))
+            keeper.prepare(net)
+            self.tasks.run(net, label, train)
         except (KeyError, SkorchException) as error:
             _raise_unknown_name(net, error)
         finally:
+            net.callbacks_.pop()
             # skorch tells its callbacks nothing of a training that failed.
             for _, callback in net.callbacks_:
                 if isinstance(callback, ProgressBar):
@@ -326,6 +345,7 @@ class Trainer:
                 raise KeyboardInterrupt
             finding = interrupted(label, net.n_steps_, net.max_steps)
             self.record.interrupted = finding
+        self.progress.end(net)
         net.finish()
         return net
 
@@ -334,7 +354,7 @@ class Trainer:
             self._rows = RowDataset(self.X, self.scaling, self.device)
         return self._rows
 
-    def _new_net(self, game, max_steps, callbacks, phase, options):
+    def _new_net(self, game, max_steps, callbacks, phase, options, position):
         """The skorch net around a game, initialised and not yet trained."""
         settings, detector = self.settings, self.detector
         if not game.players():
@@ -357,7 +377,7 @@ class Trainer:
         options = {
             "batch_size": batch_size,
             "max_epochs": len(
-                TensorBatches.epoch_lengths(n_rows, batch_size, max_steps)
+                TensorBatches.epoch_lengths(n_rows, batch_size, max_steps, position)
             ),
             "callbacks": callbacks,
             "device": str(self.device),
@@ -369,6 +389,7 @@ class Trainer:
             "iterator_train": TensorBatches,
             "iterator_train__max_steps": max_steps,
             "iterator_train__orders": orders,
+            "iterator_train__position": position,
             **options,
         }
         net_params = detector.net_params or {}

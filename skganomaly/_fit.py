@@ -10,7 +10,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from tqdm import tqdm
 
-from ._calibration import fit_score, hold_out, score_rows
+from ._calibration import fit_score, hold_out, score_rows, set_aside
 from ._cut import is_auto
 from ._device import resolve_device
 from ._groups import group_rows
@@ -27,6 +27,7 @@ from ._models._scaling import fit_scaling
 from ._near_copies import find_near_copies
 from ._row_shape import resolve_input_shape
 from ._settings import FEWEST_STEPS, resolve_settings
+from ._training._callbacks import stopping_of
 from ._training._fit_tasks import FitTasks
 from ._training._net import mean_losses
 from ._training._progress import Progress
@@ -94,8 +95,11 @@ def learn(detector: Any, X: Any, y: Any, groups: Any) -> None:
     division = hold_out(X, row_groups, settings, detector._chosen_steps(), generator)
     if not len(division.X_held_out):
         detector._check_held_out(detector.threshold)
+    stopping, aside = stopping_of(detector.callbacks), None
+    if stopping is not None:
+        division, aside = set_aside(division, stopping.fraction, generator)
     settings = detector._settle_steps(settings, division.groups.n_groups)
-    progress.check(settings, device, X, row_groups.labels, division.X_held_out)
+    progress.check(settings, device, X, row_groups.labels, division.X)
     scaling = fit_scaling(settings.scaler, input_shape, division.X)
     columns = column_range(division.X)
 
@@ -135,7 +139,15 @@ def learn(detector: Any, X: Any, y: Any, groups: Any) -> None:
         snapshot=snapshot if n_trainings == 1 else None,
     )
     trainer = Trainer(
-        detector, settings, division.X, scaling, device, generator, tasks, progress
+        detector,
+        settings,
+        division.X,
+        scaling,
+        device,
+        generator,
+        tasks,
+        progress,
+        aside,
     )
     trained = detector._train(trainer)
     if not isinstance(trained, Trained):

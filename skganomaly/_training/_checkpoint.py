@@ -1,5 +1,7 @@
 """The file that a fit keeps its progress in: when it is written, and what it is."""
 
+from __future__ import annotations
+
 import hashlib
 import io
 import os
@@ -72,12 +74,18 @@ class FitCheckpoint(Callback):
     True
     """
 
-    def __init__(self, path, *, every_n_steps=None, every_minutes=10.0):
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        every_n_steps: int | None = None,
+        every_minutes: float | None = 10.0,
+    ) -> None:
         self.path = path
         self.every_n_steps = every_n_steps
         self.every_minutes = every_minutes
 
-    def check(self):
+    def _check(self):
         """Refuse options that contradict each other, or a folder that is not there."""
         steps, minutes = self.every_n_steps, self.every_minutes
         whole = isinstance(steps, Integral) and steps >= 1
@@ -97,14 +105,14 @@ class FitCheckpoint(Callback):
         if not os.path.isdir(folder):
             raise ValueError(f"There is no folder {folder!r} for path={self.path!r}.")
 
-    def read(self):
+    def _read(self):
         """What the file has, or None if there is none."""
         if not os.path.exists(self.path):
             return None
         with open(self.path, "rb") as file:
             return loads(file.read(), self.path)
 
-    def write(self, content):
+    def _write(self, content):
         """Put other content, of :func:`dumps`, in the place of the file's."""
         try:
             write_atomically(self.path, lambda file: file.write(content))

@@ -12,6 +12,7 @@ from skorch.callbacks import Callback, EpochTimer
 
 from .._seed import draw_seed
 from .._version import __version__
+from ._callbacks import unnamed
 from ._checkpoint import FitCheckpoint, dumps, loads
 from ._net import DiscriminatorRestart, ProgressBar
 from ._plain import fingerprint, flat, in_words, plain
@@ -26,7 +27,7 @@ _GROWS = {"max_steps", "search__encoder_steps"}
 _ROWS = {
     "X": "X has other rows",
     "groups": "rows belong to other groups",
-    "held_out": "other rows are held out",
+    "trained": "other rows are held out",
     "earlier_fit": "the fit that warm_start goes on from is another one",
 }
 _NO_STATE = (EpochTimer, ProgressBar)
@@ -43,23 +44,22 @@ class Progress:
     """
 
     def __init__(self, detector):
-        callbacks = detector.callbacks or ()
-        unnamed = [c[1] if isinstance(c, tuple) else c for c in callbacks]
-        found = [c for c in unnamed if isinstance(c, FitCheckpoint)]
+        callbacks = [unnamed(callback) for callback in detector.callbacks or ()]
+        found = [c for c in callbacks if isinstance(c, FitCheckpoint)]
         if len(found) > 1:
             raise ValueError(
                 f"callbacks has {len(found)} FitCheckpoints, and a fit is kept in one "
                 "file. Leave one."
             )
         self.checkpoint = found[0] if found else None
-        self._callbacks = [in_words(c) for c in unnamed if c not in found]
+        self._callbacks = [in_words(c) for c in callbacks if c not in found]
         self.detector = detector
         self.stored, self.seed = None, None
         self.inputs, self.trainings = {}, []
         self._last = 0, 0.0
         if found:
-            self.checkpoint.check()
-            self.stored = self.checkpoint.read()
+            self.checkpoint._check()
+            self.stored = self.checkpoint._read()
         earlier = getattr(detector, "_trainings", None)
         self.warm = earlier is not None and (
             self.stored is None or self.stored["ended"]
@@ -89,7 +89,7 @@ class Progress:
             self.seed = draw_seed(self.detector.random_state)
         return self.seed
 
-    def check(self, settings, device, X, groups, held_out):
+    def check(self, settings, device, X, groups, trained):
         """Refuse to go on with a fit of something else, before anything is trained.
 
         Parameters
@@ -98,7 +98,8 @@ class Progress:
         device : torch.device
         X : ndarray of shape (n_rows, n_features)
         groups : ndarray of shape (n_rows,)
-        held_out : ndarray of shape (n_held_out, n_features)
+        trained : ndarray of shape (n_trained, n_features)
+            Rows of X that are trained on.
         """
         if not self.active:
             return
@@ -113,7 +114,7 @@ class Progress:
             "callbacks": self._callbacks,
             "X": fingerprint(X),
             "groups": fingerprint(groups[np.newaxis]),
-            "held_out": fingerprint(held_out),
+            "trained": fingerprint(trained),
             **{k: v for k, v in flat(names) if k.split("__")[0] not in _FREE},
         }
         if self.stored is None:
@@ -181,7 +182,7 @@ class Progress:
         late = minutes is not None and time.monotonic() - since >= 60 * minutes
         if late or (steps is not None and net.n_steps_ - n_steps >= steps):
             trainings = [*self.trainings, _state_of(net, complete=False)]
-            checkpoint.write(self._dumps(trainings))
+            checkpoint._write(self._dumps(trainings))
             self._last = net.n_steps_, time.monotonic()
 
     def end(self, net):
@@ -190,13 +191,13 @@ class Progress:
             self.trainings.append(_state_of(net, complete=not net.interrupted_))
             # One that was interrupted goes on from the file.
             if self.checkpoint is not None and not net.interrupted_:
-                self.checkpoint.write(self._dumps(self.trainings))
+                self.checkpoint._write(self._dumps(self.trainings))
 
     def end_fit(self):
         """Keep what a later fit goes on from."""
         complete = all(state["complete"] for state in self.trainings)
         if self.checkpoint is not None and complete:
-            self.checkpoint.write(self._dumps(self.trainings, ended=True))
+            self.checkpoint._write(self._dumps(self.trainings, ended=True))
         if self.detector.warm_start:
             kept = self._dumps(self.trainings)
             self.detector._trainings = np.frombuffer(kept, dtype=np.uint8)

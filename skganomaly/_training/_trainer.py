@@ -15,10 +15,11 @@ from .._models._networks import build_members
 from .._models._scaling import row_blocks
 from ..architectures import MLP, ConvNet, check_network
 from ._batches import Orders, RowDataset, TensorBatches
-from ._callbacks import callbacks_for, check_callbacks, copy_to_fit
+from ._callbacks import callbacks_for, check_callbacks, copy_to_fit, unnamed
 from ._net import AdversarialNet, DiscriminatorRestart, ProgressBar
 from ._net_params import check_net_params
 from ._progress import position
+from ._stopping import HeldOutStopping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -187,6 +188,8 @@ class Trainer:
         Decides everything that is drawn.
     tasks : FitTasks
     progress : Progress
+    aside : ndarray of shape (n_rows, n_features) or None, default=None
+        Rows that a :class:`HeldOutStopping` looks at.
 
     Attributes
     ----------
@@ -204,6 +207,7 @@ class Trainer:
         generator: torch.Generator,
         tasks: FitTasks,
         progress: Progress,
+        aside: np.ndarray | None = None,
     ) -> None:
         self.detector = detector
         self.settings = settings
@@ -213,6 +217,7 @@ class Trainer:
         self.generator = generator
         self.tasks = tasks
         self.progress = progress
+        self.aside = aside
         self.record = Record()
         self._rows: RowDataset | None = None
 
@@ -248,7 +253,12 @@ class Trainer:
 
     def callbacks(self) -> list[Any]:
         """Copies of the user's callbacks, to listen to one training or more."""
-        return copy_to_fit(self.detector.callbacks)
+        callbacks = copy_to_fit(self.detector.callbacks)
+        for callback in map(unnamed, callbacks):
+            if isinstance(callback, HeldOutStopping):
+                rows = torch.from_numpy(self.scaling.transform(self.aside))
+                callback._rows = partial(rows.to, self.device)
+        return callbacks
 
     def steps_per_pass(self) -> int:
         """Steps of one pass over the rows, but at least so many as make an epoch."""

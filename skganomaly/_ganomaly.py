@@ -189,9 +189,9 @@ class GANomalyDetector(BaseDetector):
         generators of Python, NumPy and torch are neither used nor seeded. The same seed
         gives the same scores on the same machine with the same number of threads.
     warm_start : bool, default=False
-        Whether a further ``fit`` on the same rows goes on with the training of the one
-        before, up to the new ``max_steps``, which counts all steps, instead of beginning
-        anew; see :ref:`warm-start`. What it goes on from stays in the detector, about three
+        Whether another ``fit`` on the same rows goes on with the training of the one
+        before, up to a larger ``max_steps``, which counts all steps; see
+        :ref:`warm-start`. What it goes on from stays in the detector, at about three
         times the size of the networks.
     verbose : int, default=0
         Anything above 0 shows a progress bar of the training.

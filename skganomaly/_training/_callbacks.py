@@ -46,8 +46,8 @@ _REFUSED = {
     ),
     LoadInitState: (
         "a fit starts from new weights and from a scaling learned from its own rows, "
-        "so that random_state decides everything. Keep a fitted detector with "
-        "joblib.dump."
+        "so that random_state decides everything. To go on after a kill, use "
+        "skganomaly.callbacks.FitCheckpoint; after a fit, warm_start=True."
     ),
     ProgressBar: (
         "it counts batches of skorch, each of which is many steps here. Use verbose=1, "

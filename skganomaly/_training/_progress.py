@@ -44,15 +44,14 @@ class Progress:
     """
 
     def __init__(self, detector):
-        callbacks = [unnamed(callback) for callback in detector.callbacks or ()]
-        found = [c for c in callbacks if isinstance(c, FitCheckpoint)]
+        self.callbacks = [unnamed(callback) for callback in detector.callbacks or ()]
+        found = [c for c in self.callbacks if isinstance(c, FitCheckpoint)]
         if len(found) > 1:
             raise ValueError(
                 f"callbacks has {len(found)} FitCheckpoints, and a fit is kept in one "
                 "file. Leave one."
             )
         self.checkpoint = found[0] if found else None
-        self._callbacks = [in_words(c) for c in callbacks if c not in found]
         self.detector = detector
         self.stored, self.seed = None, None
         self.inputs, self.trainings = {}, []
@@ -111,7 +110,9 @@ class Progress:
             "detector": type(detector).__name__,
             "device": device.type,
             "random_state": in_words(detector.random_state),
-            "callbacks": self._callbacks,
+            "callbacks": [
+                in_words(c) for c in self.callbacks if c is not self.checkpoint
+            ],
             "X": fingerprint(X),
             "groups": fingerprint(groups[np.newaxis]),
             "trained": fingerprint(trained),
@@ -248,7 +249,7 @@ class _Keeper(Callback):
             kept = state["callbacks"].get(name)
             ours = isinstance(callback, DiscriminatorRestart)
             # With warm_start callbacks are those of a new fit.
-            if kept is not None and (ours or self.over or not self.progress.warm):
+            if kept is not None and (ours or not self.progress.warm):
                 _load_callback(callback, kept)
 
     def on_batch_end(self, net, **kwargs):

@@ -8,7 +8,7 @@ from numbers import Integral, Real
 import torch
 from skorch.callbacks import Callback
 
-__all__ = ["HeldOutStopping"]
+__all__ = ["HeldOutStopping", "Stopper"]
 
 _BLOCK = 256
 
@@ -71,6 +71,29 @@ class HeldOutStopping(Callback):
         if not (isinstance(self.tolerance, Real) and 0 <= self.tolerance < 1):
             raise ValueError(f"tolerance={self.tolerance!r} must be in [0, 1).")
 
+
+class Stopper(Callback):
+    """What a :class:`HeldOutStopping` does in one fit.
+
+    Parameters
+    ----------
+    options : HeldOutStopping
+    rows : Tensor of shape (n_rows, *input_shape)
+        Scaled, on the device.
+    """
+
+    def __init__(self, options, rows):
+        self.options = options
+        self.rows = rows
+
+    def state_dict(self):
+        """What was seen until now, and the best weights."""
+        return {k: v for k, v in vars(self).items() if k.endswith("_")}
+
+    def load_state_dict(self, state):
+        """Go on from there."""
+        vars(self).update(state)
+
     def on_train_begin(self, net, **kwargs):
         """Begin anew, if there will be something to look at."""
         method = getattr(net.game, "method", net.game)
@@ -88,7 +111,7 @@ class HeldOutStopping(Callback):
             return
         residual = self._residual(getattr(net.game, "method", net.game))
         net.history.record("held_out", residual)
-        if residual < self.lowest_ * (1 - self.tolerance):
+        if residual < self.lowest_ * (1 - self.options.tolerance):
             self.lowest_, self.misses_ = residual, 0
             self.weights_ = {
                 name: copy.deepcopy(player.state_dict())
@@ -96,7 +119,7 @@ class HeldOutStopping(Callback):
             }
             return
         self.misses_ += 1
-        if self.misses_ >= self.patience:
+        if self.misses_ >= self.options.patience:
             raise KeyboardInterrupt
 
     def on_train_end(self, net, **kwargs):
@@ -104,15 +127,16 @@ class HeldOutStopping(Callback):
         if self.weights_ is not None:
             for name, player in net.game.players().items():
                 player.load_state_dict(self.weights_[name])
-            self.weights_ = None
+            # A moving average has gone on beyond them.
+            self.weights_ = net.run_.average = None
 
     @torch.no_grad()
     def _residual(self, method):
         # The next step brings those that are trained back into training mode.
         method.eval()
-        rows, total = self._rows(), 0.0
-        for block in rows.split(_BLOCK):
+        total = 0.0
+        for block in self.rows.split(_BLOCK):
             x = block.expand(method.settings.n_members, *block.shape)
             residual = method.parts(x, {"reconstruction"})["reconstruction"]
             total += float(residual.double().square().sum())
-        return total / (rows.numel() * method.settings.n_members)
+        return total / (self.rows.numel() * method.settings.n_members)

@@ -19,7 +19,7 @@ from ._callbacks import callbacks_for, check_callbacks, copy_to_fit, unnamed
 from ._net import AdversarialNet, DiscriminatorRestart, ProgressBar
 from ._net_params import check_net_params
 from ._progress import position
-from ._stopping import HeldOutStopping
+from ._stopping import HeldOutStopping, Stopper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -254,11 +254,13 @@ class Trainer:
     def callbacks(self) -> list[Any]:
         """Copies of the user's callbacks, to listen to one training or more."""
         callbacks = copy_to_fit(self.detector.callbacks)
-        for callback in map(unnamed, callbacks):
-            if isinstance(callback, HeldOutStopping):
-                rows = torch.from_numpy(self.scaling.transform(self.aside))
-                callback._rows = partial(rows.to, self.device)
-        return callbacks
+        if self.aside is None:
+            return callbacks
+        rows = torch.from_numpy(self.scaling.transform(self.aside)).to(self.device)
+        return [
+            Stopper(unnamed(c), rows) if isinstance(unnamed(c), HeldOutStopping) else c
+            for c in callbacks
+        ]
 
     def steps_per_pass(self) -> int:
         """Steps of one pass over the rows, but at least so many as make an epoch."""

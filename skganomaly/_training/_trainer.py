@@ -189,7 +189,7 @@ class Trainer:
     tasks : FitTasks
     progress : Progress
     aside : ndarray of shape (n_rows, n_features) or None, default=None
-        Rows that a :class:`HeldOutStopping` looks at.
+        Rows that :class:`~skganomaly.callbacks.HeldOutStopping` looks at.
 
     Attributes
     ----------

@@ -48,7 +48,8 @@ if __name__ == "__main__":
         for cls in DETECTORS:
             for callbacks in ([], [HeldOutStopping()]):
                 auc, n_steps, flagged, seconds = measure(cls, kind, callbacks)
+                print(f"{kind}, {cls.__name__}, {'ended' if callbacks else 'whole'}:")
                 print(
-                    f"{kind}, {cls.__name__}, {'ended' if callbacks else 'whole'}: AUC "
-                    f"{auc:.4f}, {n_steps} steps, {flagged:.1%} flagged, {seconds:.1f} s"
+                    f"  AUC {auc:.4f}, {n_steps} steps, {flagged:.1%} flagged,", end=""
                 )
+                print(f" {seconds:.1f} CPU s", flush=True)

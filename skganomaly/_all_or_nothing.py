@@ -25,6 +25,9 @@ def all_or_nothing(fit: _Fit) -> _Fit:
     underscore, or begin with one if they are not shown, and a constructor only stores
     its parameters.
 
+    With ``warm_start`` the earlier fit is not lost: it is back if this one fails, and
+    during it ``_trainings`` is what that one kept there to go on from, or None.
+
     Parameters
     ----------
     fit : function
@@ -39,20 +42,26 @@ def all_or_nothing(fit: _Fit) -> _Fit:
 
     @functools.wraps(fit)
     def wrapper(estimator, *args, **kwargs):
-        _forget(estimator)
+        learned = _forget(estimator)
+        kept = learned if getattr(estimator, "warm_start", False) else {}
+        if kept:
+            estimator._trainings = kept.get("_trainings")
         try:
             return fit(estimator, *args, **kwargs)
         except BaseException:
             _forget(estimator)
+            vars(estimator).update(kept)
             raise
 
     return wrapper
 
 
 def _forget(estimator):
-    kept = estimator.get_params(deep=False)
+    """Remove what was learned, and return it."""
+    kept, forgotten = estimator.get_params(deep=False), {}
     for name in list(vars(estimator)):
         # What has neither underscore is a user's note on the object.
         learned = name.endswith("_") or name.startswith("_")
         if learned and not (name in kept or name.startswith(("__", *KEPT_BY_SKLEARN))):
-            delattr(estimator, name)
+            forgotten[name] = vars(estimator).pop(name)
+    return forgotten

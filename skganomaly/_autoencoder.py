@@ -147,6 +147,11 @@ class AutoencoderDetector(BaseDetector):
         reference rows. None takes a fresh seed from the operating system. The global
         generators of Python, NumPy and torch are neither used nor seeded. The same seed
         gives the same scores on the same machine with the same number of threads.
+    warm_start : bool, default=False
+        Whether another ``fit`` on the same rows goes on with the training of the one
+        before, up to a larger ``max_steps``, which counts all steps; see
+        :ref:`warm-start`. What it goes on from stays in the detector, at about three
+        times the size of the networks.
     verbose : int, default=0
         Anything above 0 shows a progress bar of the training and the time it will take.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from ._settings import Settings
     from .reports import Finding
 
-__all__ = ["Division", "fit_score", "hold_out", "score_rows"]
+__all__ = ["Division", "fit_score", "hold_out", "score_rows", "set_aside"]
+
+# Groups of rows beside the training; more would not make their mean much surer.
+_MOST_ASIDE = 1000
 
 
 @dataclass
@@ -77,19 +80,36 @@ def hold_out(
     if not fraction:
         return Division(X, groups, X[:0], groups.take(np.arange(0)), finding)
     n_held_out = max(1, round(fraction * n_groups))
-    if n_groups - n_held_out < 2:
+    seen, held_out = _draw(
+        groups, n_held_out, f"validation_fraction={fraction:g}", generator
+    )
+    return Division(X[seen], groups.take(seen), X[held_out], groups.take(held_out))
+
+
+def set_aside(
+    division: Division, fraction: float, generator: torch.Generator
+) -> tuple[Division, np.ndarray]:
+    """Take rows out of those to train on, for :class:`HeldOutStopping` to look at."""
+    X, groups = division.X, division.groups
+    n_aside = min(max(1, round(fraction * groups.n_groups)), _MOST_ASIDE)
+    seen, aside = _draw(groups, n_aside, f"fraction={fraction:g}", generator)
+    return replace(division, X=X[seen], groups=groups.take(seen)), X[aside]
+
+
+def _draw(groups, n_drawn, why, generator):
+    """Positions of the rows that stay, and of those of so many groups, drawn."""
+    n_groups = groups.n_groups
+    if n_groups - n_drawn < 2:
         kind = "rows" if n_groups == len(groups) else "groups of rows"
         raise ValueError(
-            f"validation_fraction={fraction:g} of {n_groups} {kind} leaves "
-            f"{n_groups - n_held_out} for training, and at least 2 are needed. "
-            "Lower it or pass more rows."
+            f"{why} of {n_groups} {kind} leaves {n_groups - n_drawn} for training, and "
+            "at least 2 are needed. Lower it or pass more rows."
         )
     order = torch.randperm(n_groups, generator=generator).numpy()
-    new = np.zeros(n_groups, dtype=bool)
-    new[order[:n_held_out]] = True
-    new = new[groups.labels]
-    seen, held_out = np.flatnonzero(~new), np.flatnonzero(new)
-    return Division(X[seen], groups.take(seen), X[held_out], groups.take(held_out))
+    drawn = np.zeros(n_groups, dtype=bool)
+    drawn[order[:n_drawn]] = True
+    drawn = drawn[groups.labels]
+    return np.flatnonzero(~drawn), np.flatnonzero(drawn)
 
 
 def _fraction_by_itself(groups, settings, steps):

@@ -10,7 +10,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from tqdm import tqdm
 
-from ._calibration import fit_score, hold_out, score_rows
+from ._calibration import fit_score, hold_out, score_rows, set_aside
 from ._cut import is_auto
 from ._device import resolve_device
 from ._groups import group_rows
@@ -27,10 +27,11 @@ from ._health import (
 from ._models._scaling import fit_scaling
 from ._near_copies import find_near_copies
 from ._row_shape import resolve_input_shape
-from ._seed import draw_seed
 from ._settings import FEWEST_STEPS, resolve_settings
+from ._training._callbacks import stopping_of
 from ._training._fit_tasks import FitTasks
 from ._training._net import mean_losses
+from ._training._progress import Progress
 from ._training._trainer import Record, Trainer
 from ._validation import validate_rows
 from ._value_range import column_range, group_range
@@ -89,19 +90,24 @@ def learn(detector: Any, X: Any, y: Any, groups: Any) -> None:
     device = resolve_device(detector.device)
     settings = resolve_settings(detector, input_shape)
     detector._check_promise()
-    generator = torch.Generator().manual_seed(draw_seed(detector.random_state))
+    progress = Progress(detector)
+    generator = torch.Generator().manual_seed(progress.draw_seed())
     row_groups = group_rows(X, groups, one_unit=settings.kind == "maps")
     division = hold_out(X, row_groups, settings, detector._chosen_steps(), generator)
     if not len(division.X_held_out):
         detector._check_held_out(detector.threshold)
+    stopping, aside = stopping_of(detector.callbacks), None
+    if stopping is not None:
+        division, aside = set_aside(division, stopping.fraction, generator)
     settings = detector._settle_steps(settings, division.groups.n_groups)
+    progress.check(settings, device, X, row_groups.labels, division.X)
     scaling = fit_scaling(settings.scaler, input_shape, division.X)
     columns = column_range(division.X)
 
     def describe(method, generator):
         model = detector._new_model(settings, scaling, method).freeze()
-        progress = progress_of(detector, method)
-        return model, *fit_score(model, division, settings, generator, progress)
+        bar = progress_of(detector, method)
+        return model, *fit_score(model, division, settings, generator, bar)
 
     def attributes(model, reference_scores, record, net):
         return {
@@ -133,7 +139,17 @@ def learn(detector: Any, X: Any, y: Any, groups: Any) -> None:
         n_trainings=n_trainings,
         snapshot=snapshot if n_trainings == 1 else None,
     )
-    trainer = Trainer(detector, settings, division.X, scaling, device, generator, tasks)
+    trainer = Trainer(
+        detector,
+        settings,
+        division.X,
+        scaling,
+        device,
+        generator,
+        tasks,
+        progress,
+        aside,
+    )
     trained = detector._train(trainer)
     if not isinstance(trained, Trained):
         raise TypeError(
@@ -147,8 +163,9 @@ def learn(detector: Any, X: Any, y: Any, groups: Any) -> None:
     detector.training_report_ = _report(
         detector, trained, trainer.record, division, health, columns
     )
-    progress = progress_of(detector, trained.method)
-    detector._fit_cut(lambda: score_rows(model, X, progress=progress))
+    bar = progress_of(detector, trained.method)
+    detector._fit_cut(lambda: score_rows(model, X, progress=bar))
+    progress.end_fit()
     tasks.end()
 
 

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._calibration import score_rows
 from ._cut import is_auto
 from ._fit import progress_of
+from ._memory import out_of_memory
 from ._process import own_settings
 from ._seed import draw_seed
 from ._validation import validate_rows
@@ -39,6 +40,13 @@ __all__ = ["InferenceMixin"]
 def _if_method_can(name: str) -> Callable[[Any], bool]:
     """Whether a detector's method has what a method of the detector needs."""
     return lambda detector: detector._method.can(name)
+
+
+def _less_memory() -> str:
+    return (
+        "Rows are taken in chunks of a fixed size: pass fewer at once if it was "
+        "theirs, or free some of what the device has. The detector is as it was."
+    )
 
 
 class InferenceMixin:
@@ -89,7 +97,8 @@ class InferenceMixin:
         problem = units_differ(X, self.value_range_, names)
         if problem is not None:
             warnings.warn(problem, UserWarning, stacklevel=3)
-        return score_rows(self.model_, X, part, self._progress)
+        with out_of_memory(_less_memory):
+            return score_rows(self.model_, X, part, self._progress)
 
     def score(self, X: ArrayLike, y: Any = None) -> float:
         """Mean of :meth:`score_samples`, as density estimators of scikit-learn have it.
@@ -331,6 +340,7 @@ class InferenceMixin:
         explain = partial(self.model_.explain, n_steps=n_steps)
         return self._map_rows(X, explain).reshape(np.shape(X))
 
+    @out_of_memory(_less_memory)
     def _map_rows(self, X, function):
         """What ``function(x, own_groups)`` returns for all rows, (n, ...)."""
         outputs, model = [], self.model_
@@ -339,6 +349,7 @@ class InferenceMixin:
             outputs.append(output[: len(rows)].cpu().double().numpy())
         return np.concatenate(outputs)
 
+    @out_of_memory(_less_memory)
     def _map(self, X, function):
         """Stack of what ``function(model, x)`` returns, (n_members, n, ...)."""
         check_is_fitted(self)

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         net_params: dict[str, Any] | None
         device: str | torch.device
         random_state: int | np.random.RandomState | None
+        warm_start: bool
         verbose: int
 
 
@@ -99,6 +100,7 @@ class CommonParameters(BaseEstimator):
         "net_params": [dict, None],
         "device": [str, torch.device],
         "random_state": ["random_state"],
+        "warm_start": ["boolean"],
         "verbose": ["verbose"],
     }
 
@@ -126,6 +128,7 @@ class CommonParameters(BaseEstimator):
         net_params: dict[str, Any] | None = None,
         device: str | torch.device = "auto",
         random_state: int | np.random.RandomState | None = None,
+        warm_start: bool = False,
         verbose: int = 0,
     ) -> None:
         self.architecture = architecture
@@ -149,6 +152,7 @@ class CommonParameters(BaseEstimator):
         self.net_params = net_params
         self.device = device
         self.random_state = random_state
+        self.warm_start = warm_start
         self.verbose = verbose
 
     def set_params(self, **params: Any) -> Self:

@@ -137,6 +137,7 @@ _NOT_SETTINGS = {
     "random_state",
     "threshold",
     "verbose",
+    "warm_start",
 }
 
 

@@ -15,6 +15,7 @@ from ._cut import is_auto
 from ._decisions import CutMixin
 from ._fit import Trained, learn
 from ._inference import InferenceMixin
+from ._memory import out_of_memory
 from ._models._fitted import FittedModel
 from ._models._method import Game, Method, Phase
 from ._models._scaling import Scaling
@@ -162,6 +163,9 @@ class BaseDetector(
         KeyboardInterrupt
             On Ctrl-C, which ends whatever the fit is a part of. The detector is then
             left unfitted.
+        MemoryError or torch.OutOfMemoryError
+            If there is not enough memory on the host, or on a device. The message says
+            which parameters need less. The detector is then left unfitted.
 
         Warns
         -----
@@ -175,9 +179,16 @@ class BaseDetector(
             are nearer to each other than independent ones are, so that more new rows
             will be flagged than promised; pass ``groups`` then.
         """
-        with own_settings():
+        with own_settings(), out_of_memory(self._less_memory):
             learn(self, X, y, groups)
         return self
+
+    def _less_memory(self) -> str:
+        return (
+            f"Training needs less with a lower batch_size (it is {self.batch_size}), "
+            f"fewer n_members ({self.n_members}) or smaller networks (architecture), "
+            f"and scores with fewer max_references ({self.max_references})."
+        )
 
     def _new_model(
         self, settings: Settings, scaling: Scaling, method: Method

@@ -75,6 +75,32 @@ def test_a_fit_that_fails_leaves_nothing(error):
     assert learner.set_params(error=None).fit([[3]]).shown_ == [[3]]
 
 
+def test_a_fit_that_is_gone_on_with_is_not_lost():
+    """With warm_start; what it kept for that is at hand, or None."""
+
+    class Warm(Learner):
+        def __init__(self, *, lambda_=0.5, error=None, warm_start=True):
+            super().__init__(lambda_=lambda_, error=error)
+            self.warm_start = warm_start
+
+        def learned(self):
+            seen.append(getattr(self, "_trainings", "nothing"))
+            return super().learned() - {"_trainings", "warm_start"}
+
+    seen = []
+    learner = Warm().fit([[1]])
+    learner.fit([[2]])._trainings = "kept"
+    learner.set_params(error=ValueError("no"))
+    with pytest.raises(ValueError, match="no"):
+        learner.fit([[3]])
+    assert seen == ["nothing", None, "kept"]
+    assert learner.learned() == LEARNED
+    assert learner.shown_ == [[2]]
+    with pytest.raises(ValueError, match="no"):
+        learner.set_params(warm_start=False).fit([[3]])
+    assert not learner.learned()
+
+
 def test_what_was_not_learned_stays():
     """Parameters, whatever their names; what scikit-learn keeps; a user's notes."""
     with config_context(enable_metadata_routing=True):

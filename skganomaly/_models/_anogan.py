@@ -20,6 +20,8 @@ class AnoGAN(Method):
     part_names = ("reconstruction", "features", "code")
     local_parts = {"rows": ("reconstruction", "code"), "maps": ("code",)}
     has_prior = True
+    # Without its encoder, or behind another one, a code says nothing.
+    rated = False
 
     def __init__(self, build, settings):
         super().__init__(build, settings)

@@ -36,6 +36,9 @@ class Game:
     draws: ClassVar[bool] = True
     """Whether losses draw random numbers. If not, they are handed no source of them."""
 
+    rated: ClassVar[bool] = True
+    """Whether parts of rows mean something while this is trained."""
+
     def players(self) -> dict[str, nn.Module]:
         """Return the networks that are trained, by name.
 

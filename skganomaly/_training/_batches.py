@@ -149,12 +149,16 @@ class TensorBatches:
         Mini-batches of all epochs together.
     orders : Orders
         What decides which rows come when.
+    position : tuple of (int, bool), default=(0, False)
+        See :meth:`epoch_lengths`.
     """
 
-    def __init__(self, dataset, batch_size, *, max_steps, orders):
+    def __init__(self, dataset, batch_size, *, max_steps, orders, position=(0, False)):
         self.dataset = dataset
         self.orders = orders
-        self._epochs = iter(self.epoch_lengths(len(dataset), batch_size, max_steps))
+        self._epochs = iter(
+            self.epoch_lengths(len(dataset), batch_size, max_steps, position)
+        )
 
     @staticmethod
     def steps_per_pass(n_rows, batch_size):
@@ -162,18 +166,22 @@ class TensorBatches:
         return max(n_rows // min(batch_size, n_rows), _CHUNK_STEPS)
 
     @staticmethod
-    def epoch_lengths(n_rows, batch_size, max_steps):
+    def epoch_lengths(n_rows, batch_size, max_steps, position=(0, False)):
         """Optimiser steps of each epoch of a training.
 
         Parameters
         ----------
         n_rows, batch_size, max_steps : int
+        position : tuple of (int, bool), default=(0, False)
+            Steps that are done already, and whether the epoch they end in is to be
+            gone on with, even if it has no more steps.
 
         Returns
         -------
         list of int
-            They add up to `max_steps`. There are 20 or more of them, if there are so
-            many steps, and each pass begins with an epoch of its own.
+            They add up to `max_steps`, less what is done. Of a whole training there are
+            20 or more, if there are so many steps, and each pass begins with an epoch
+            of its own.
         """
         whole = TensorBatches.steps_per_pass(n_rows, batch_size)
         longest = min(max(max_steps // _MIN_EPOCHS, 1), whole)
@@ -183,8 +191,10 @@ class TensorBatches:
             for start in range(0, max_steps, whole)
             for part in range(1, n_parts + 1)
         ]
-        ends = [0, *(end for end in ends if end < max_steps), max_steps]
-        return [end - start for start, end in pairwise(ends)]
+        n_done, is_open = position
+        ends = [*(end for end in ends if end < max_steps), max_steps]
+        ends = [end for end in ends if end > n_done - is_open]
+        return [end - start for start, end in pairwise([n_done, *ends])]
 
     def __iter__(self):
         epoch = next(self._epochs, 0)

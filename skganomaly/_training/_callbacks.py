@@ -20,11 +20,15 @@ from skorch.callbacks import (
     TrainEndCheckpoint,
 )
 
+from ._stopping import HeldOutStopping
+
 __all__ = [
     "callbacks_for",
     "check_callbacks",
     "copy_callbacks",
     "copy_to_fit",
+    "stopping_of",
+    "unnamed",
     "without_locks",
 ]
 
@@ -42,8 +46,8 @@ _REFUSED = {
     ),
     LoadInitState: (
         "a fit starts from new weights and from a scaling learned from its own rows, "
-        "so that random_state decides everything. Keep a fitted detector with "
-        "joblib.dump."
+        "so that random_state decides everything. To go on after a kill, use "
+        "skganomaly.callbacks.FitCheckpoint; after a fit, warm_start=True."
     ),
     ProgressBar: (
         "it counts batches of skorch, each of which is many steps here. Use verbose=1, "
@@ -54,8 +58,18 @@ _REFUSED = {
 _IN_EVERY_PHASE = {"train_loss", "dur", "epoch", "n_steps"}
 
 
-def _unnamed(callback):
+def unnamed(callback):
     return callback[1] if isinstance(callback, tuple) else callback
+
+
+def stopping_of(callbacks):
+    """The :class:`HeldOutStopping` among the callbacks of a user, or None."""
+    found = [c for c in map(unnamed, callbacks or ()) if isinstance(c, HeldOutStopping)]
+    if len(found) > 1:
+        raise ValueError(f"callbacks has {len(found)} HeldOutStoppings. Leave one.")
+    for callback in found:
+        callback._check()
+    return found[0] if found else None
 
 
 def check_callbacks(callbacks, *, schedule, averaged):
@@ -76,7 +90,7 @@ def check_callbacks(callbacks, *, schedule, averaged):
     ValueError
         If a callback has nothing to work with here. The message says what has.
     """
-    for callback in map(_unnamed, callbacks):
+    for callback in map(unnamed, callbacks):
         if not hasattr(callback, "on_train_begin"):
             raise TypeError(
                 f"callbacks has {callback!r}, which is no callback of skorch. Derive "
@@ -143,7 +157,7 @@ def callbacks_for(phase, callbacks):
     in_encoder = phase == "encoder"
 
     def has_to_do(callback):
-        callback = _unnamed(callback)
+        callback = unnamed(callback)
         if isinstance(callback, Checkpoint | TrainEndCheckpoint):
             return not in_encoder
         if isinstance(callback, PassthroughScoring):
@@ -194,7 +208,7 @@ def without_locks(callbacks, owner):
 
 def _copy_deeply(callback):
     # What is written to a copy of a file is lost.
-    attributes = getattr(_unnamed(callback), "__dict__", {}).values()
+    attributes = getattr(unnamed(callback), "__dict__", {}).values()
     files = {id(value): value for value in attributes if isinstance(value, IOBase)}
     try:
         return copy.deepcopy(callback, files)

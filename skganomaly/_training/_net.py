@@ -303,6 +303,16 @@ class DiscriminatorRestart(Callback):
         """Start a new record."""
         self.restarts_ = []
 
+    def state_dict(self):
+        """What was done until now."""
+        return {"restarts": self.restarts_}
+
+    def load_state_dict(self, state):
+        """Have the next discriminator be the one that would have been the next."""
+        self.restarts_ = [*state["restarts"]]
+        for _ in self.restarts_:
+            self.draw()
+
     def on_epoch_end(self, net, **kwargs):
         """Look at the losses since the last look."""
         # A new one at the end would stay untrained.

@@ -193,6 +193,7 @@ class Run:
         return copy.deepcopy(
             {
                 "players": {k: v.state_dict() for k, v in self.players.items()},
+                "frozen": {k: _frozen(v) for k, v in self.players.items()},
                 "optimizers": {k: v.state_dict() for k, v in self.optimizers.items()},
                 "average": self.average,
                 "sources": {k: v.get_state() for k, v in self._seeded()},
@@ -206,6 +207,8 @@ class Run:
         state = copy.deepcopy(state)
         for name, player in self.players.items():
             player.load_state_dict(state["players"][name])
+            for key, parameter in player.named_parameters():
+                parameter.requires_grad_(key not in state["frozen"][name])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         for name, source in self._seeded():
@@ -213,6 +216,10 @@ class Run:
         if self.orders is not None:
             self.orders.load_state_dict(state["orders"])
         self.average, self.n_steps = state["average"], state["n_steps"]
+        if self.average is not None:
+            now = _averaged(self.players[self.averaged])
+            pairs = zip(self.average, now, strict=True)
+            self.average = [mean.to(tensor.device) for mean, tensor in pairs]
 
     def _seeded(self):
         return [(k, v) for k, v in self.sources.items() if v is not None]
@@ -253,6 +260,11 @@ def _check_losses(game, losses, phase, n_members):
             f"{type(game).__name__}.losses has {sorted(twice)} for two players. Terms "
             "are recorded by their names, so each needs one of its own."
         )
+
+
+def _frozen(module):
+    """Names of the parameters that a callback, or the module itself, holds still."""
+    return [k for k, p in module.named_parameters() if not p.requires_grad]
 
 
 def _averaged(module):

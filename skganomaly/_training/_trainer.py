@@ -15,9 +15,11 @@ from .._models._networks import build_members
 from .._models._scaling import row_blocks
 from ..architectures import MLP, ConvNet, check_network
 from ._batches import Orders, RowDataset, TensorBatches
-from ._callbacks import callbacks_for, check_callbacks, copy_to_fit
+from ._callbacks import callbacks_for, check_callbacks, copy_to_fit, unnamed
 from ._net import AdversarialNet, DiscriminatorRestart, ProgressBar
 from ._net_params import check_net_params
+from ._progress import position
+from ._stopping import HeldOutStopping, Stopper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from .._settings import Settings
     from ..reports import Finding
     from ._fit_tasks import FitTasks
+    from ._progress import Progress
 
 __all__ = ["Builder", "Record", "Trainer", "loaded_net"]
 
@@ -184,6 +187,9 @@ class Trainer:
     generator : torch.Generator
         Decides everything that is drawn.
     tasks : FitTasks
+    progress : Progress
+    aside : ndarray of shape (n_rows, n_features) or None, default=None
+        Rows that :class:`~skganomaly.callbacks.HeldOutStopping` looks at.
 
     Attributes
     ----------
@@ -200,6 +206,8 @@ class Trainer:
         device: torch.device,
         generator: torch.Generator,
         tasks: FitTasks,
+        progress: Progress,
+        aside: np.ndarray | None = None,
     ) -> None:
         self.detector = detector
         self.settings = settings
@@ -208,6 +216,8 @@ class Trainer:
         self.device = device
         self.generator = generator
         self.tasks = tasks
+        self.progress = progress
+        self.aside = aside
         self.record = Record()
         self._rows: RowDataset | None = None
 
@@ -243,7 +253,14 @@ class Trainer:
 
     def callbacks(self) -> list[Any]:
         """Copies of the user's callbacks, to listen to one training or more."""
-        return copy_to_fit(self.detector.callbacks)
+        callbacks = copy_to_fit(self.detector.callbacks)
+        if self.aside is None:
+            return callbacks
+        rows = torch.from_numpy(self.scaling.transform(self.aside)).to(self.device)
+        return [
+            Stopper(unnamed(c), rows) if isinstance(unnamed(c), HeldOutStopping) else c
+            for c in callbacks
+        ]
 
     def steps_per_pass(self) -> int:
         """Steps of one pass over the rows, but at least so many as make an epoch."""
@@ -300,20 +317,34 @@ class Trainer:
         }
         if discriminator_learning_rate is not None:
             options["optimizer_d__lr"] = discriminator_learning_rate
+        max_steps = settings.max_steps if max_steps is None else max_steps
+        state, over = self.progress.begin(phase, max_steps)
         net = self._new_net(
             game,
-            settings.max_steps if max_steps is None else max_steps,
+            max_steps,
             self.callbacks() if callbacks is None else callbacks,
             phase,
             options,
+            position(state),
         )
+        keeper = self.progress.keeper(state, over=over)
+
+        def train():
+            if over:
+                net.on_train_begin(net)
+                keeper.restore(net)
+            else:
+                # Already initialised, so that the networks keep their seeded weights.
+                net.partial_fit(self._dataset())
+
         try:
-            # Already initialised, so that the networks keep their seeded weights.
-            rows = self._dataset()
-            self.tasks.run(net, label, lambda: net.partial_fit(rows))
+            net.callbacks_.append(("keeper", keeper))
+            keeper.prepare(net)
+            self.tasks.run(net, label, train)
         except (KeyError, SkorchException) as error:
             _raise_unknown_name(net, error)
         finally:
+            net.callbacks_.pop()
             # skorch tells its callbacks nothing of a training that failed.
             for _, callback in net.callbacks_:
                 if isinstance(callback, ProgressBar):
@@ -326,6 +357,7 @@ class Trainer:
                 raise KeyboardInterrupt
             finding = interrupted(label, net.n_steps_, net.max_steps)
             self.record.interrupted = finding
+        self.progress.end(net)
         net.finish()
         return net
 
@@ -334,7 +366,7 @@ class Trainer:
             self._rows = RowDataset(self.X, self.scaling, self.device)
         return self._rows
 
-    def _new_net(self, game, max_steps, callbacks, phase, options):
+    def _new_net(self, game, max_steps, callbacks, phase, options, position):
         """The skorch net around a game, initialised and not yet trained."""
         settings, detector = self.settings, self.detector
         if not game.players():
@@ -358,7 +390,7 @@ class Trainer:
         options = {
             "batch_size": batch_size,
             "max_epochs": len(
-                TensorBatches.epoch_lengths(n_rows, batch_size, max_steps)
+                TensorBatches.epoch_lengths(n_rows, batch_size, max_steps, position)
             ),
             "callbacks": callbacks,
             "device": str(self.device),
@@ -370,6 +402,7 @@ class Trainer:
             "iterator_train": TensorBatches,
             "iterator_train__max_steps": max_steps,
             "iterator_train__orders": orders,
+            "iterator_train__position": position,
             **options,
         }
         net_params = detector.net_params or {}

@@ -22,6 +22,7 @@ from .._decisions import CutMixin
 from .._device import resolve_device
 from .._groups import one_score_a_group, read_labels
 from .._process import own_settings
+from .._saving import SaveMixin, in_file, loaded_device
 from .._seed import draw_seed
 from ..thresholds import p_values
 from ._crops import damage
@@ -51,7 +52,7 @@ _N_MATERIAL = 20
 _TINY = 1e-12
 
 
-class ImageDetector(CutMixin, OutlierMixin, BaseEstimator):
+class ImageDetector(SaveMixin, CutMixin, OutlierMixin, BaseEstimator):
     """Finds images with defects, and where in them these are.
 
     scikit-learn's face over *images*: of any size, also mixed, read one at a time from
@@ -404,7 +405,7 @@ class ImageDetector(CutMixin, OutlierMixin, BaseEstimator):
     def __getstate__(self) -> dict[str, Any]:
         """What is stored is on the CPU, and loads where there is no other device."""
         state = super().__getstate__().copy()
-        if "methods_" in state:
+        if "methods_" in state and not in_file():
             state["methods_"] = [
                 copy.deepcopy(method).to("cpu") for method in state["methods_"]
             ]
@@ -414,7 +415,7 @@ class ImageDetector(CutMixin, OutlierMixin, BaseEstimator):
         """Bring the methods to the device of this machine."""
         super().__setstate__(state)
         if hasattr(self, "methods_"):
-            device = resolve_device(self.device, fallback=True)
+            device = loaded_device(self)
             self.methods_ = [method.to(device) for method in self.methods_]
 
 

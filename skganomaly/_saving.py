@@ -10,81 +10,32 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import io
 import json
-import math
 import os
 import re
 import uuid
 import warnings
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import sklearn
 import torch
 from sklearn.utils.validation import check_is_fitted
 
+from ._archive import dumped, names_of, rebuilt
 from ._device import resolve_device
+from ._left_out import Exchange, Refused, described
 from ._version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = [
-    "SaveMixin",
-    "in_file",
-    "leave_out",
-    "load",
-    "loaded_device",
-    "save",
-    "take_in",
-]
+__all__ = ["SaveMixin", "load", "save"]
 
 _FORMAT = 1
 _FIRST_LINE = re.compile(rb"skganomaly file (\d{1,4}) ([0-9a-f]{64}) (\d{1,18})\n")
-
-# What a file may name beside what skops trusts: estimators of scikit-learn, and types
-# and functions of NumPy. Each of them only stores what it is handed, or looks at it
-# before it reserves memory.
-_OURS = {
-    f"skganomaly.{name}"
-    for name in """
-        _anogan.AnoGANDetector _autoencoder.AutoencoderDetector
-        _ganomaly.GANomalyDetector _saving.LeftOut _settings.Settings
-        adversaries.Logistic adversaries.Wasserstein architectures.ConvNet
-        architectures.MLP images._detector.ImageDetector
-        images._drawing.DrawnDefects images._features.FeatureMemory
-        images._features.FrozenFeatures images._methods.DefectDiscriminator
-        images._segmenter.Segmenter losses.absolute_error losses.squared_error pipelines.MissingCount reports.Finding
-        reports.TrainingReport scores.JointScore scores.LocalScore scores.PartScore
-        scores.WeightedScore searches.EncoderSearch searches.GradientSearch
-        searches.NearestSearch thresholds.CallableThreshold
-        thresholds.ConformalThreshold thresholds.FixedThreshold
-        thresholds.MaxThreshold thresholds.QuantileThreshold thresholds.TailThreshold
-        timeseries._adaptive.AdaptiveThreshold timeseries._detector.TimeSeriesDetector
-        timeseries._windows.SlidingWindow
-    """.split()
-} | {"numpy.dtype", "torch.device"}
-
-# What skops may do on our behalf. Its other nodes call methods, or functions with
-# arguments of the file.
-_LOADERS = {
-    *("ConstructorFromReduceNode", "DTypeNode", "DictNode", "FunctionNode"),
-    *("JsonNode", "ListNode", "MaskedArrayNode", "NdArrayNode", "ObjectNode"),
-    *("RandomStateNode", "SetNode", "SliceNode", "TupleNode", "TypeNode"),
-}
-_OLDEST_PROTOCOL = 2
-# Others come back as something else: JSON has no keys but strings.
-_KEYS = {"str", "int", "float"}
-
-# What is larger is stored as it is. So no archive of ours is larger unpacked than both
-# this and itself.
-_MOST_UNPACKED = 2**20
-_MEMBER = re.compile(r"schema\.json|\d+\.npy")
 
 # How other files begin that people may mean.
 _FOREIGN = {
@@ -93,133 +44,13 @@ _FOREIGN = {
     b"PK": "an archive, which perhaps skops.io.load or torch.load reads",
 }
 
-_EXCHANGE: ContextVar[_Exchange | None] = ContextVar("exchange", default=None)
-
-
-class _Refused(ValueError):
-    """A file or an estimator that is not taken, in words for its user."""
-
-
-class _Exchange:
-    """What is known while an estimator is written or read.
-
-    Attributes
-    ----------
-    device : str or torch.device
-        Where the caller wants it.
-    architecture : object
-        What the file leaves out: found in the estimator, or handed over by the caller.
-    met : bool
-        Whether the file leaves something out.
-    notes : list of str
-        What the caller is to know.
-    """
-
-    def __init__(self, device="auto", architecture=None):
-        self.device = device
-        self.architecture = architecture
-        self.met = False
-        self.notes = []
-
-    @contextmanager
-    def begun(self):
-        """Let the estimators in a block know."""
-        token = _EXCHANGE.set(self)
-        try:
-            yield
-        finally:
-            _EXCHANGE.reset(token)
-
-
-class LeftOut:
-    """Stands in a file for an object of the user's."""
-
-    def __init__(self, described):
-        self.described = described
-
-
-def leave_out(thing: Any) -> Any:
-    """What stands for an architecture, or a network, in a file or a pickle.
-
-    A file has a description of those that are not ours, and a pickle the thing itself.
-    """
-    exchange = _EXCHANGE.get()
-    ours = type(thing).__module__.startswith("skganomaly.")
-    if exchange is None or isinstance(thing, str) or ours:
-        return thing
-    described = _described(thing)
-    if exchange.met and described != _described(exchange.architecture):
-        raise _Refused(
-            f"it holds two objects of yours, {_described(exchange.architecture)} and "
-            f"{described}, and load can be handed one"
-        )
-    exchange.met, exchange.architecture = True, thing
-    return LeftOut(described)
-
-
-def take_in(thing: Any) -> Any:
-    """Undo :func:`leave_out`, with what `load` was handed."""
-    if not isinstance(thing, LeftOut):
-        return thing
-    exchange = _EXCHANGE.get()
-    given = None if exchange is None else exchange.architecture
-    if given is None:
-        raise _Refused(
-            f"it was fitted with {thing.described}, which is yours and not in the "
-            "file. Hand the same over, load(path, architecture=...)"
-        )
-    if _described(given) != thing.described:
-        raise _Refused(
-            f"it was fitted with {thing.described}, and architecture is "
-            f"{_described(given)}"
-        )
-    exchange.met = True
-    return given
-
-
-def _described(thing):
-    """A name that says whether two objects build the same, as far as one can tell."""
-    name = getattr(thing, "__name__", type(thing).__name__)
-    if hasattr(thing, "state_dict"):
-        digest = hashlib.sha256()
-        for key, value in thing.state_dict().items():
-            digest.update(key.encode())
-            digest.update(np.ascontiguousarray(value.detach().cpu().numpy()))
-        return f"{name} with weights {digest.hexdigest()[:12]}"
-    if hasattr(thing, "get_params"):
-        params = thing.get_params()
-    else:
-        params = getattr(thing, "__dict__", {})
-    listed = ", ".join(f"{key}={value!r}" for key, value in sorted(params.items()))
-    return re.sub(r" at 0x\w+", "", f"{name}({listed})")
-
-
-def in_file() -> bool:
-    """Whether a state is that of a file, which has no network of the user's."""
-    return _EXCHANGE.get() is not None
-
-
-def loaded_device(estimator: Any) -> torch.device:
-    """Device that an estimator is to be rebuilt on, which a file or pickle has not."""
-    exchange = _EXCHANGE.get()
-    if exchange is None:
-        return resolve_device(estimator.device, fallback=True)
-    if exchange.device != "auto":
-        estimator.device = exchange.device
-    try:
-        return resolve_device(estimator.device)
-    except ValueError:
-        exchange.notes.append(
-            f"{type(estimator).__name__} has device={str(estimator.device)!r}, and "
-            "torch finds no such device; using the CPU."
-        )
-        return torch.device("cpu")
-
 
 class SaveMixin:
     """Gives an estimator the method `save`."""
 
-    def save(self, path: str | os.PathLike[str], *, trusted: Sequence[Any] = ()) -> None:
+    def save(
+        self, path: str | os.PathLike[str], *, trusted: Sequence[Any] = ()
+    ) -> None:
         """Store it in a file that :func:`skganomaly.load` reads, without pickle.
 
         Parameters
@@ -288,12 +119,12 @@ def save(
     check_is_fitted(estimator)
     # The file that a link leads to is replaced, and not the link.
     place = _regular(Path(os.path.realpath(path)))
-    exchange, trusted, name = _Exchange(), _names(trusted), type(estimator).__name__
+    exchange, trusted, name = Exchange(), names_of(trusted), type(estimator).__name__
     try:
         with exchange.begun():
-            content = _dumped(estimator)
+            content = dumped(estimator)
         handed = copy.deepcopy(exchange.architecture)
-        _rebuilt(content, _Exchange("cpu", handed), trusted)
+        rebuilt(content, Exchange("cpu", handed), trusted)
     except (MemoryError, Warning):
         raise
     except Exception as error:
@@ -301,10 +132,10 @@ def save(
             f"This {name} cannot be stored without pickle: {error}. Nothing was "
             "written. joblib.dump stores it, in a file that can run code when it is "
             "loaded."
-        ) from (None if isinstance(error, _Refused) else error)
-    left_out = _described(exchange.architecture) if exchange.met else None
+        ) from (None if isinstance(error, Refused) else error)
+    left_out = described(exchange.architecture) if exchange.met else None
     header = {
-        "class": _names([type(estimator)])[0],
+        "class": names_of([type(estimator)])[0],
         "versions": _versions(),
         "architecture": left_out,
         "trusted": trusted,
@@ -367,16 +198,16 @@ def load(
     path = _regular(Path(path))
     # A name that is none is refused before anything is built.
     resolve_device(device)
-    exchange, trusted = _Exchange(device, copy.deepcopy(architecture)), _names(trusted)
+    exchange, trusted = Exchange(device, copy.deepcopy(architecture)), names_of(trusted)
     head, _, content = _checked(path).partition(b"\n")
     try:
         header = json.loads(head)
-        estimator = _rebuilt(content, exchange, trusted)
-        made, said = _names([type(estimator)])[0], header["class"]
+        estimator = rebuilt(content, exchange, trusted)
+        made, said = names_of([type(estimator)])[0], header["class"]
         if made != said:
-            raise _Refused(f"it is said to hold a {said}, and holds a {made}")
+            raise Refused(f"it is said to hold a {said}, and holds a {made}")
         if architecture is not None and not exchange.met:
-            raise _Refused("it holds all that it needs. Leave architecture out")
+            raise Refused("it holds all that it needs. Leave architecture out")
         differing = [
             f"{package} {header['versions'][package]} (here {version})"
             for package, version in _versions().items()
@@ -385,7 +216,7 @@ def load(
         ]
     except (MemoryError, Warning):
         raise
-    except _Refused as error:
+    except Refused as error:
         raise ValueError(f"{path} is not loaded: {error}.") from None
     except Exception as error:
         raise ValueError(
@@ -415,142 +246,6 @@ def _versions():
     }
 
 
-def _names(things):
-    """Dotted names of classes and functions."""
-    things = [things] if isinstance(things, str) or callable(things) else things
-    for thing in things:
-        if not (isinstance(thing, str) or hasattr(thing, "__qualname__")):
-            raise TypeError(
-                f"trusted has {thing!r}. Name classes and functions, not objects: "
-                f"{type(thing).__name__}."
-            )
-    return [
-        thing if isinstance(thing, str) else f"{thing.__module__}.{thing.__qualname__}"
-        for thing in things
-    ]
-
-
-def _dumped(estimator):
-    import skops.io
-
-    content = skops.io.dumps(estimator)
-    if len(content) > _MOST_UNPACKED:
-        return content
-    return skops.io.dumps(estimator, compression=ZIP_DEFLATED)
-
-
-def _rebuilt(content, exchange, trusted):
-    """What an archive holds, once it is known to be harmless."""
-    import skops.io
-
-    with ZipFile(io.BytesIO(content)) as archive:
-        schema = _schema(archive, len(content))
-    named = set(skops.io.get_untrusted_types(data=content))
-    if not named & _OURS:
-        raise _Refused("there is nothing of skganomaly in it; see skops.io.dump")
-    unknown = named - _OURS - set(trusted)
-    if unknown:
-        places = {
-            place
-            for node, place in _nodes(schema)
-            if f"{node['__module__']}.{node['__class__']}" in unknown
-        }
-        raise _Refused(
-            f"{', '.join(sorted(places))} needs {', '.join(sorted(unknown))}, which is "
-            "neither of skganomaly nor an estimator of scikit-learn. If you trust it, "
-            "name it to save and to load: trusted=[...]"
-        )
-    with exchange.begun():
-        return skops.io.loads(content, trusted=sorted(named))
-
-
-def _schema(archive, n_bytes):
-    """The tree of an archive, if it is one that skops can be handed.
-
-    skops sees to names. What it takes on trust are sizes, how often something is
-    referred to, and that there are not too many ways through the tree.
-    """
-    members = archive.infolist()
-    for member in members:
-        if not _MEMBER.fullmatch(member.filename):
-            raise _Refused(f"its archive has {member.filename!r}, which is never there")
-    unpacked = sum(member.file_size for member in members)
-    if unpacked > max(n_bytes, _MOST_UNPACKED):
-        raise _Refused(f"its {n_bytes} bytes claim to be {unpacked} once unpacked")
-    for member in members:
-        if member.filename.endswith(".npy"):
-            _check_array(archive, member)
-    schema = json.loads(archive.read("schema.json"))
-    if schema["protocol"] < _OLDEST_PROTOCOL:
-        raise _Refused(f"it has protocol {schema['protocol']}, which is never there")
-    _count(schema, {})
-    arrays = {}
-    for node, place in _nodes(schema):
-        loader, number = node["__loader__"], node["__id__"]
-        if loader not in _LOADERS:
-            raise _Refused(f"{place} cannot be stored as data (it needs a {loader})")
-        if arrays.setdefault(node.get("file", number), number) != number:
-            raise _Refused(f"two objects have the array {node['file']!r}")
-        if loader == "DictNode":
-            keys = {key["__class__"] for key in node["key_types"]["content"]}
-            if not keys <= _KEYS:
-                raise _Refused(f"{place} has keys of type {sorted(keys - _KEYS)}")
-    return schema
-
-
-def _nodes(schema):
-    """Each node of a tree, and the name of the attribute that it is in."""
-    stack = [(schema, "it")]
-    while stack:
-        item, place = stack.pop()
-        if isinstance(item, list):
-            stack += [(each, place) for each in item]
-        elif isinstance(item, dict):
-            node = "__loader__" in item
-            if node:
-                yield item, place
-            stack += [
-                (each, place if node else key)
-                for key, each in item.items()
-                if isinstance(each, list | dict)
-            ]
-
-
-def _count(item, counts):
-    """Nodes of a tree.
-
-    skops takes nodes of one number for one object and looks at it whenever it meets it.
-    If they are equally many inside, it has no more to look at than is written.
-    """
-    if not isinstance(item, list | dict):
-        return 0
-    inside = item if isinstance(item, list) else item.values()
-    n_nodes = sum(_count(each, counts) for each in inside)
-    if "__loader__" not in item:
-        return n_nodes
-    n_nodes += 1
-    if counts.setdefault(item["__id__"], n_nodes) != n_nodes:
-        raise _Refused(f"two objects have the number {item['__id__']}")
-    return n_nodes
-
-
-def _check_array(archive, member):
-    """Refuse an array that claims another size than it has, or holds objects."""
-    with archive.open(member) as file:
-        version = np.lib.format.read_magic(file)
-        read = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version]
-        shape, _, dtype = read(file)
-        n_entries, n_bytes = math.prod(shape), member.file_size - file.tell()
-    claimed = n_entries * dtype.itemsize
-    if dtype.hasobject or claimed != n_bytes or (n_entries and not claimed):
-        raise _Refused(
-            f"an array of shape {shape} and type {dtype} has {n_bytes} bytes"
-        )
-
-
 def _checked(path):
     """What follows the first line of a file, if that tells the truth about it."""
     with open(path, "rb") as file:
@@ -558,8 +253,8 @@ def _checked(path):
         n_bytes = os.fstat(file.fileno()).st_size
         found = _FIRST_LINE.fullmatch(first)
         if found is None:
-            kinds = [kind for begin, kind in _FOREIGN.items() if first.startswith(begin)]
-            kind = "an empty file" if not n_bytes else [*kinds, "something else"][0]
+            kinds = (_FOREIGN[begin] for begin in _FOREIGN if first.startswith(begin))
+            kind = next(kinds, "something else") if n_bytes else "an empty file"
             raise ValueError(f"{path} is no file of skganomaly.save; it is {kind}.")
         version, n_said = found[1], len(first) + int(found[3])
         if int(version) > _FORMAT:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ._left_out import in_file, leave_out, loaded_device, take_in
 from ._models._scaling import Scaling
 from ._process import own_settings
-from ._saving import SaveMixin, in_file, leave_out, loaded_device, take_in
+from ._saving import SaveMixin
 from ._training._callbacks import copy_callbacks, without_locks
 from ._training._trainer import Builder, loaded_net
 from ._version import __version__
@@ -98,7 +99,9 @@ class StateMixin(SaveMixin):
         if np.shape(arrays["scaling.center"]) != shape:
             raise ValueError(f"the scaling is not of rows of {settings.input_shape}")
         # Whatever weights are drawn here are overwritten at once.
-        build = Builder(settings, torch.Generator().manual_seed(0), without_storage=True)
+        build = Builder(
+            settings, torch.Generator().manual_seed(0), without_storage=True
+        )
         scaling = Scaling(settings.scaler, settings.input_shape)
         model = self._new_model(settings, scaling, self._method(build, settings))
         for name, tensor in model.state_dict().items():

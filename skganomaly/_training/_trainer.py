@@ -93,7 +93,10 @@ class Builder:
                 f"architecture={architecture!r} has no method {name}, which this "
                 "detector needs. See skganomaly.architectures for what it must return."
             )
-        build, ours = partial(factory, *sizes[name]), type(architecture) in (MLP, ConvNet)
+        build, ours = (
+            partial(factory, *sizes[name]),
+            type(architecture) in (MLP, ConvNet),
+        )
         if ours and self.without_storage:
             return shapes_of_members(build, self.settings.n_members)
         check = partial(check_network, name, shape, latent_dim)

@@ -21,8 +21,9 @@ from .._cut import is_auto
 from .._decisions import CutMixin
 from .._device import resolve_device
 from .._groups import one_score_a_group, read_labels
+from .._left_out import in_file, loaded_device
 from .._process import own_settings
-from .._saving import SaveMixin, in_file, loaded_device
+from .._saving import SaveMixin
 from .._seed import draw_seed
 from ..thresholds import p_values
 from ._crops import damage

@@ -12,9 +12,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from .._compat import Interval, StrOptions
+from .._left_out import leave_out, take_in
 from .._models._whitening import Fitted, Whitening
 from .._process import own_settings
-from .._saving import leave_out, take_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

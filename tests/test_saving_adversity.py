@@ -46,9 +46,9 @@ def _assert_outcomes(killed, filled, mutated, n_kills, n_files):
 @posix
 def test_a_few_bad_days():
     """Kills, a full disk, and files that are not what they were."""
-    outcomes = run(("kill", 20, 0), ("mutate", 200, 0), ("fill", 5000, 0))
+    outcomes = run(("kill", 12, 0), ("mutate", 120, 0), ("fill", 5000, 0))
     killed, mutated, filled = outcomes
-    _assert_outcomes(killed, filled, mutated, 20, 200)
+    _assert_outcomes(killed, filled, mutated, 12, 120)
 
 
 @pytest.mark.slow

@@ -55,7 +55,7 @@ def image_detector():
     ).fit(images)
     # Most weights become zero, which makes the file small.
     for weights in detector.methods_[0].network.parameters():
-        small = weights.abs() < weights.abs().flatten().quantile(0.98)
+        small = weights.abs() < weights.abs().flatten().quantile(0.9)
         weights.copy_(torch.where(small, 0, weights))
     detector.set_threshold(float(np.median(detector.anomaly_score(images_new))))
     return detector, images_new

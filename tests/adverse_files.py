@@ -198,6 +198,14 @@ def mutate_tree(tree, rng):
     return tree
 
 
+def encoded(tree):
+    """JSON of a tree, or of what is deeper than any."""
+    try:
+        return json.dumps(tree).encode()
+    except RecursionError:
+        return b"[" * 100_000
+
+
 def mutate_array(data, rng):
     """A .npy whose header lies, or whose bytes are others."""
     if rng.random() < 0.3:
@@ -220,10 +228,7 @@ def mutate_archive(content, rng):
     names = list(members)
     if how < 0.75:
         tree = mutate_tree(json.loads(members["schema.json"]), rng)
-        try:
-            members["schema.json"] = json.dumps(tree).encode()
-        except RecursionError:
-            members["schema.json"] = b"[" * 100_000
+        members["schema.json"] = encoded(tree)
     elif how < 0.9:
         name = rng.choice(names)
         members[name] = mutate_array(members[name], rng)
@@ -250,7 +255,7 @@ def harm(data, rng):
         ), False
     head, _, content = data.partition(b"\n")[2].partition(b"\n")
     if rng.random() < 0.1:
-        header = json.dumps(mutate_tree(json.loads(head), rng)).encode()
+        header = encoded(mutate_tree(json.loads(head), rng))
         return sealed(header + b"\n" + content), True
     return sealed(head + b"\n" + mutate_archive(content, rng)), True
 

@@ -121,7 +121,8 @@ def _schema(archive, n_bytes):
     for member in members:
         if member.filename.endswith(".npy"):
             _check_array(archive, member)
-    schema = json.loads(archive.read("schema.json"))
+    # Of bytes json would guess the encoding, and import a module for it.
+    schema = json.loads(archive.read("schema.json").decode())
     if schema["protocol"] < _OLDEST_PROTOCOL:
         raise Refused(f"it has protocol {schema['protocol']}, which is never there")
     _count(schema, {})

@@ -201,7 +201,7 @@ def load(
     exchange, trusted = Exchange(device, copy.deepcopy(architecture)), names_of(trusted)
     head, _, content = _checked(path).partition(b"\n")
     try:
-        header = json.loads(head)
+        header = json.loads(head.decode())
         estimator = rebuilt(content, exchange, trusted)
         made, said = names_of([type(estimator)])[0], header["class"]
         if made != said:

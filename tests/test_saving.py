@@ -1,5 +1,7 @@
 """Files without pickle: what comes back, what is refused, and in which words."""
 
+import io
+import json
 import os
 import pickle
 import warnings
@@ -21,9 +23,7 @@ from test_persistence import VARIANTS, _assert_same
 from torch import nn
 
 import skganomaly
-from skganomaly import AutoencoderDetector, _saving
-from skganomaly._archive import _OURS
-from skganomaly.architectures import MLP
+from skganomaly import AutoencoderDetector, _archive, _saving
 from skganomaly.images import DefectDiscriminator, FrozenFeatures, ImageDetector
 from skganomaly.timeseries import AdaptiveThreshold, TimeSeriesDetector
 
@@ -255,7 +255,7 @@ def test_head_can_be_read(small, table, path):
 
 def test_what_is_trusted_is_ours():
     """Each name leads to a class, or a function, which is defined there."""
-    for name in _OURS - {"numpy.dtype", "torch.device"}:
+    for name in _archive._OURS - {"numpy.dtype", "torch.device"}:
         module, _, attribute = name.rpartition(".")
         thing = getattr(__import__(module, fromlist=[attribute]), attribute)
         assert f"{thing.__module__}.{thing.__qualname__}" == name
@@ -396,12 +396,134 @@ def test_damaged_files(small, table, path):
             skganomaly.load(path)
 
 
-def test_stored_for_mlp_only():
-    """Settings that ask for more than is stored build nothing."""
-    X = np.random.default_rng(0).normal(size=(40, 3))
-    tiny = MLP(hidden_layer_sizes=(4,))
-    detector = AutoencoderDetector(architecture=tiny, max_steps=2).fit(X)
-    state = detector.__getstate__()
-    object.__setattr__(state["settings_"], "latent_dim", 10**12)
-    with pytest.raises(ValueError, match=r"has shape .* which the settings ask for"):
-        AutoencoderDetector.__new__(AutoencoderDetector).__setstate__(state)
+# What someone has written who knows how to make a checksum.
+
+
+def reseal(path, change):
+    """Change the members of a file's archive, and its checksum."""
+    head, _, content = path.read_bytes().partition(b"\n")[2].partition(b"\n")
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    tree = json.loads(members["schema.json"])
+    change(tree, members)
+    members["schema.json"] = json.dumps(tree).encode()
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    rest = head + b"\n" + file.getvalue()
+    path.write_bytes(_saving._first_line(b"1", rest) + rest)
+
+
+def parameter(tree, name):
+    """Node of a parameter, made an object of its own: small numbers are shared."""
+    node = tree["content"]["content"][name]
+    node["__id__"] = -1
+    return node
+
+
+def names_a_function(tree, members):
+    parameter(tree, "verbose").update(
+        __loader__="FunctionNode", __module__="os", __class__="system"
+    )
+
+
+def names_what_we_import(tree, members):
+    parameter(tree, "verbose").update(
+        __loader__="TypeNode", __module__="skganomaly._saving", __class__="os"
+    )
+
+
+def calls_a_method(tree, members):
+    parameter(tree, "verbose")["__loader__"] = "MethodNode"
+
+
+def leaves_the_archive(tree, members):
+    members["../../evil.npy"] = b""
+
+
+def is_a_bomb(tree, members):
+    members["0.npy"] = bytes(10**8)
+
+
+def has_an_array_of(descr, shape):
+    def change(tree, members):
+        name = next(name for name in members if name.endswith(".npy"))
+        file = io.BytesIO()
+        header = {"descr": descr, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        members[name] = file.getvalue() + bytes(64)
+
+    return change
+
+
+def arrays(tree):
+    found = [node for node, _ in _archive._nodes(tree) if "file" in node]
+    return [node for node in found if node["file"] != found[0]["file"]] + found[:1]
+
+
+def repeats_an_array(tree, members):
+    first, second = arrays(tree)[:2]
+    second["file"] = first["file"]
+    second["__id__"] = -1
+
+
+def repeats_a_number(tree, members):
+    """Sixty lists of two, each the next list: more ways through than can be gone."""
+    verbose = parameter(tree, "verbose")
+    inner = dict(verbose)
+    for number in range(2, 62):
+        node = {"__class__": "list", "__module__": "builtins", "__loader__": "ListNode"}
+        again = dict(node, content=[], __id__=inner["__id__"])
+        inner = dict(node, content=[inner, again], __id__=-number)
+    verbose.clear()
+    verbose.update(inner)
+
+
+def is_old(tree, members):
+    tree["protocol"] = 0
+
+
+def is_of_another_class(tree, members):
+    tree["__class__"], tree["__module__"] = "MLP", "skganomaly.architectures"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (names_a_function, r"verbose needs os.system, which is neither"),
+        (names_what_we_import, r"verbose needs skganomaly._saving.os, which is"),
+        (calls_a_method, r"verbose cannot be stored as data \(it needs a MethodNode"),
+        (leaves_the_archive, r"archive has '../../evil.npy', which is never there"),
+        (is_a_bomb, r"its \d+ bytes claim to be 100\d{6} once unpacked"),
+        (has_an_array_of("<f8", (10**13,)), r"an array of shape \(1\d{13},\) and type"),
+        (has_an_array_of("|O", (8,)), r"an array of shape \(8,\) and type object has"),
+        (has_an_array_of("|V0", (10**18,)), r"an array of shape .* and type .V0 has"),
+        (repeats_an_array, r"two objects have the array '\d+.npy'"),
+        (repeats_a_number, r"two objects have the number -\d+"),
+        (is_old, r"it has protocol 0, which is never there"),
+        (is_of_another_class, r"said to hold a .*GANomalyDetector, and holds a .*MLP"),
+    ],
+)
+def test_malice(change, words, small, table, path):
+    """Nothing is built of a file that is not what we write, whatever its checksum."""
+    small(max_steps=2).fit(table).save(path)
+    reseal(path, change)
+    with pytest.raises(ValueError, match=words) as caught:
+        skganomaly.load(path)
+    assert str(caught.value).startswith(f"{path} is not loaded: ")
+
+
+def test_settings_that_ask_for_terabytes(small, table, path):
+    """They are compared with the arrays that are there, in no time."""
+
+    def change(tree, members):
+        settings = parameter(tree, "settings_")["content"]["content"]
+        settings["latent_dim"].update(content=str(10**12), __id__=-2)
+
+    small(max_steps=2).fit(table).save(path)
+    reseal(path, change)
+    with pytest.raises(
+        ValueError, match=r"cannot be rebuilt here \(ValueError: .*shape"
+    ):
+        skganomaly.load(path)

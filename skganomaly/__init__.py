@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ._anogan import AnoGANDetector
     from ._autoencoder import AutoencoderDetector
     from ._ganomaly import GANomalyDetector
+    from ._saving import load, save
     from .interop import as_pyod, from_pyod
 
 __all__ = [
@@ -20,10 +21,12 @@ __all__ = [
     "__version__",
     "as_pyod",
     "from_pyod",
+    "load",
+    "save",
 ]
 
 # Whose ``__all__`` says which of these names is whose.
-_MODULES = ("interop", "_autoencoder", "_ganomaly", "_anogan")
+_MODULES = ("_saving", "interop", "_autoencoder", "_ganomaly", "_anogan")
 
 
 def __getattr__(name: str) -> Any:

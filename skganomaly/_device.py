@@ -50,5 +50,5 @@ def resolve_device(device, *, fallback=False):
     message = f"device={str(device)!r} was asked for and torch finds no such device"
     if not fallback:
         raise ValueError(f"{message}. Use device='auto' to take what there is.")
-    warnings.warn(f"{message}; using the CPU.", UserWarning, stacklevel=4)
+    warnings.warn(f"{message}; using the CPU.", UserWarning, stacklevel=5)
     return torch.device("cpu")

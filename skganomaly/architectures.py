@@ -194,7 +194,8 @@ class ConvNet(BaseEstimator):
 
     _parameter_constraints = {
         "base_channels": [Interval(Integral, 1, None, closed="left")],
-        "n_blocks": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        # Channels double in each.
+        "n_blocks": [Interval(Integral, 1, 30, closed="both"), StrOptions({"auto"})],
         "normalization": [StrOptions({"batch"}), None],
         "discriminator_normalization": [StrOptions({"batch"}), None],
         "output_activation": [StrOptions(set(_OUTPUTS))],

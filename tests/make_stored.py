@@ -12,10 +12,12 @@ from pathlib import Path
 
 import joblib
 import numpy as np
+import torch
 
 import skganomaly
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
 from skganomaly.architectures import MLP
+from skganomaly.images import DefectDiscriminator, ImageDetector
 from skganomaly.searches import EncoderSearch
 from skganomaly.timeseries import TimeSeriesDetector
 
@@ -41,6 +43,24 @@ def detectors():
     }
 
 
+def image_detector():
+    """Return a fitted detector of images, and images to score."""
+    rng = np.random.default_rng(0)
+    images = rng.normal(128, 20, size=(24, 32, 32)).astype(np.uint8)
+    images_new = images[:4].copy()
+    images_new[2:, 8:20, 10:20] = 250
+    method = DefectDiscriminator(n_steps=60, batch_size=4)
+    detector = ImageDetector(
+        method=method, random_state=0, device="cpu", threshold="max"
+    ).fit(images)
+    # Most weights become zero, which makes the file small.
+    for weights in detector.methods_[0].network.parameters():
+        small = weights.abs() < weights.abs().flatten().quantile(0.9)
+        weights.copy_(torch.where(small, 0, weights))
+    detector.set_threshold(float(np.median(detector.anomaly_score(images_new))))
+    return detector, images_new
+
+
 def main(folder):
     """Fit, store, and note what has to come out again."""
     rng = np.random.default_rng(0)
@@ -51,18 +71,25 @@ def main(folder):
     folder.mkdir(parents=True)
     for name, detector in detectors().items():
         detector.fit(X)
-        # No rounding of another machine may carry a row across the cut.
-        margin = np.abs(detector.decision_function(X_new)).min()
-        if margin < 1e-3:
-            raise RuntimeError(f"{name}: a row is {margin} from the threshold.")
         joblib.dump(detector, folder / f"{name}.joblib", compress=3)
-        np.savez_compressed(
-            folder / f"{name}.npz",
-            rows=X_new,
-            scores=detector.anomaly_score(X_new),
-            labels=detector.predict(X_new),
-            threshold=detector.threshold_,
-        )
+        store(folder, name, detector, X_new)
+    store(folder, "images", *image_detector())
+
+
+def store(folder, name, detector, X_new):
+    """Save a fitted detector, and what has to come out again."""
+    # No rounding of another machine may carry a row across the cut.
+    margin = np.abs(detector.decision_function(X_new)).min()
+    if margin < 1e-3:
+        raise RuntimeError(f"{name}: a row is {margin} from the threshold.")
+    detector.save(folder / f"{name}.skganomaly")
+    np.savez_compressed(
+        folder / f"{name}.npz",
+        rows=X_new,
+        scores=detector.anomaly_score(X_new),
+        labels=detector.predict(X_new),
+        threshold=detector.threshold_,
+    )
 
 
 if __name__ == "__main__":

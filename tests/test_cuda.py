@@ -284,3 +284,14 @@ def test_settings_of_the_process_change_nothing(small, setting, device, table):
         found = detector.score_samples(table), detector.explain(table)
     for one, other in zip(found, expected, strict=True):
         assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_file_from_cuda(small, table, new_rows, tmp_path):
+    """What was trained here is loaded on the CPU, or here again."""
+    detector = small(device="cuda").fit(table)
+    detector.save(tmp_path / "model.skganomaly")
+    loaded = skganomaly.load(tmp_path / "model.skganomaly", device="cpu")
+    assert loaded.device_.type == loaded.device == "cpu"
+    expected = _on_cpu(detector).score_samples(new_rows)
+    assert_array_equal(loaded.score_samples(new_rows), expected)
+    assert skganomaly.load(tmp_path / "model.skganomaly").device_.type == "cuda"

@@ -6,17 +6,13 @@ import dataclasses
 import doctest
 import importlib
 import inspect
-import pickle
 import pkgutil
 import re
-import signal
-import subprocess
 import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
 
-import joblib
 import pytest
 from numpydoc.docscrape import ClassDoc, FunctionDoc
 
@@ -331,59 +327,6 @@ def test_code_of_pages_runs(page, tmp_path, monkeypatch, capsys):
         padded = "\n" * (line - 1) + code
         exec(compile(padded, str(path), "exec"), namespace)
     assert {"AutoencoderDetector", "GANomalyDetector"} & set(namespace)
-
-
-def _saving_function(path):
-    """Run the part of the page on saving that defines how; return the function."""
-    (code,) = [code for _, code in _code_blocks(path) if "\ndef save(" in code]
-    tree = ast.parse(code)
-    tree.body = [
-        node
-        for node in tree.body
-        if isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef)
-    ]
-    return ast.unparse(tree)
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
-def test_saving_survives_a_kill(tmp_path):
-    """A process that is killed while it writes leaves the old file as it was."""
-    (tmp_path / "save.py").write_text(_saving_function(ROOT / "docs" / "scaling.rst"))
-    (tmp_path / "child.py").write_text(
-        "import os, signal, sys\n"
-        "from save import joblib, save\n"
-        "class Kill:\n"
-        "    def __reduce__(self):\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "class Fail:\n"
-        "    def __reduce__(self):\n"
-        "        raise ZeroDivisionError\n"
-        "save('old', 'model.joblib')\n"
-        "joblib.dump('old', 'plain.joblib')\n"
-        "try:\n"
-        "    save([os.urandom(10**6), Fail()], 'model.joblib')\n"
-        "except ZeroDivisionError:\n"
-        "    assert not [name for name in os.listdir() if name.startswith('.')]\n"
-        "    assert joblib.load('model.joblib') == 'old'\n"
-        "new = [os.urandom(10**6), Kill()]\n"
-        "save(new, 'model.joblib') if sys.argv[1] == 'save' else "
-        "joblib.dump(new, 'plain.joblib')\n"
-    )
-    for way in ("save", "plainly"):
-        result = subprocess.run(
-            [sys.executable, "-B", "child.py", way],
-            cwd=tmp_path,
-            capture_output=True,
-            timeout=120,
-            check=False,
-        )
-        assert result.returncode == -signal.SIGKILL, result.stderr
-        for left in tmp_path.glob(".model*"):
-            left.unlink()
-    assert joblib.load(tmp_path / "model.joblib") == "old"
-    # What the page warns of.
-    with pytest.raises((EOFError, pickle.UnpicklingError)):
-        joblib.load(tmp_path / "plain.joblib")
 
 
 def test_readme_names_what_exists():

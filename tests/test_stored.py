@@ -12,7 +12,7 @@ import skganomaly
 
 # Written by make_stored.py.
 FOLDER = Path(__file__).parent / "data"
-STORED = sorted(FOLDER.glob("*/*.joblib"))
+STORED = sorted([*FOLDER.glob("*/*.joblib"), *FOLDER.glob("*/*.skganomaly")])
 
 
 def test_each_release_is_stored():
@@ -23,18 +23,22 @@ def test_each_release_is_stored():
     names = {"anogan", "autoencoder", "ganomaly", "timeseries"}
     for folder in FOLDER.iterdir():
         assert {path.stem for path in folder.glob("*.joblib")} >= names, folder
+        files = {path.stem for path in folder.glob("*.skganomaly")}
+        assert files >= names | {"images"}, folder
 
 
 @pytest.mark.parametrize(
-    "path", STORED, ids=lambda path: f"{path.parent.name}-{path.stem}"
+    "path", STORED, ids=lambda path: f"{path.parent.name}-{path.name}"
 )
 @pytest.mark.filterwarnings(
     "ignore:This .* was saved by skganomaly:UserWarning",
+    "ignore:.* was saved with .*. Check that its scores:UserWarning",
     "ignore::sklearn.exceptions.InconsistentVersionWarning",
 )
 def test_stored_detectors(path):
     """Scores, labels and threshold come out again, and the detector can be cloned."""
-    detector = joblib.load(path)
+    load = joblib.load if path.suffix == ".joblib" else skganomaly.load
+    detector = load(path)
     with np.load(path.with_suffix(".npz")) as expected:
         rows = expected["rows"]
         assert_allclose(

@@ -21,6 +21,7 @@ __all__ = [
     "aligned_product",
     "build_members",
     "initialize_layers",
+    "shapes_of_members",
     "stack_members",
 ]
 
@@ -432,3 +433,9 @@ def build_members(factory, n_members, generator, initialize=None, check=None):
         with _GLOBAL_GENERATOR_LOCK, torch.random.fork_rng(devices=[]):
             check(networks[0])
     return stack_members(networks)
+
+
+def shapes_of_members(factory, n_members):
+    """What :func:`build_members` builds, without storage: on torch's device "meta"."""
+    with torch.device("meta"):
+        return stack_members([factory().float() for _ in range(n_members)])

@@ -11,7 +11,7 @@ from skorch.exceptions import SkorchException
 
 from .._health import interrupted
 from .._interruption import fitted_at_prompt
-from .._models._networks import build_members
+from .._models._networks import build_members, shapes_of_members
 from .._models._scaling import row_blocks
 from ..architectures import MLP, ConvNet, check_network
 from ._batches import Orders, RowDataset, TensorBatches
@@ -45,11 +45,21 @@ class Builder:
     settings : Settings
     generator : torch.Generator
         Decides all weights and codes.
+    without_storage : bool, default=False
+        Whether networks of our architectures, and codes, are only told their shapes, as
+        others are put in their place.
     """
 
-    def __init__(self, settings: Settings, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        generator: torch.Generator,
+        *,
+        without_storage: bool = False,
+    ) -> None:
         self.settings = settings
         self.generator = generator
+        self.without_storage = without_storage
 
     def __call__(
         self,
@@ -86,12 +96,18 @@ class Builder:
                 f"architecture={architecture!r} has no method {name}, which this "
                 "detector needs. See skganomaly.architectures for what it must return."
             )
+        build, ours = (
+            partial(factory, *sizes[name]),
+            type(architecture) in (MLP, ConvNet),
+        )
+        if ours and self.without_storage:
+            return shapes_of_members(build, self.settings.n_members)
         check = partial(check_network, name, shape, latent_dim)
         return self.members(
-            lambda: factory(*sizes[name]),
+            build,
             getattr(architecture, "initialize", None),
             # Ours are right for any shape, and can be large.
-            None if type(architecture) in (MLP, ConvNet) else check,
+            None if ours else check,
         )
 
     def members(
@@ -125,13 +141,10 @@ class Builder:
 
     def codes(self, n_codes: int) -> torch.Tensor:
         """Draw codes, (n_members, n_codes, latent_dim)."""
-        return torch.randn(
-            self.settings.n_members,
-            n_codes,
-            self.settings.latent_dim,
-            generator=self.generator,
-            dtype=torch.float32,
-        )
+        shape = self.settings.n_members, n_codes, self.settings.latent_dim
+        if self.without_storage:
+            return torch.empty(shape, dtype=torch.float32, device="meta")
+        return torch.randn(shape, generator=self.generator, dtype=torch.float32)
 
 
 @dataclass

@@ -22,7 +22,9 @@ from .._cut import is_auto
 from .._decisions import CutMixin
 from .._device import resolve_device
 from .._groups import one_score_a_group, read_labels
+from .._left_out import in_file, loaded_device
 from .._process import own_settings
+from .._saving import SaveMixin
 from .._seed import draw_seed
 from .._validation import first_few
 from ..thresholds import p_values
@@ -57,7 +59,7 @@ _N_DRAWN = 60
 _SMALLER = 20
 
 
-class ImageDetector(CutMixin, OutlierMixin, BaseEstimator):
+class ImageDetector(SaveMixin, CutMixin, OutlierMixin, BaseEstimator):
     """Finds images with defects, and where in them these are.
 
     scikit-learn's face over *images*: of any size, also mixed, read one at a time from
@@ -476,7 +478,7 @@ class ImageDetector(CutMixin, OutlierMixin, BaseEstimator):
     def __getstate__(self) -> dict[str, Any]:
         """What is stored is on the CPU, and loads where there is no other device."""
         state = super().__getstate__().copy()
-        if "methods_" in state:
+        if "methods_" in state and not in_file():
             state["methods_"] = [
                 copy.deepcopy(method).to("cpu") for method in state["methods_"]
             ]
@@ -486,7 +488,7 @@ class ImageDetector(CutMixin, OutlierMixin, BaseEstimator):
         """Bring the methods to the device of this machine."""
         super().__setstate__(state)
         if hasattr(self, "methods_"):
-            device = resolve_device(self.device, fallback=True)
+            device = loaded_device(self)
             self.methods_ = [method.to(device) for method in self.methods_]
 
 

@@ -13,7 +13,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from .._compat import Interval, StrOptions
-from .._models._whitening import Whitening
+from .._left_out import leave_out, take_in
+from .._models._whitening import Fitted, Whitening
+from .._process import own_settings
 from ._reading import naming
 
 if TYPE_CHECKING:
@@ -203,16 +205,21 @@ class FrozenFeatures(BaseEstimator):
             raise ValueError(
                 "The network returned features of normal images that are not finite."
             )
-        new = _Gaussian if self.memory == "gaussian" else _Bank
-        places = [new(kept, self.max_references, generator) for kept in vectors]
-        return FeatureMemory(extract, self.scales, places)
+        memory = FeatureMemory(self, extract)
+        for place, kept in zip(memory.places, vectors, strict=True):
+            place.fit(kept, self.max_references, generator)
+        return memory
 
     def __getstate__(self) -> dict[str, Any]:
-        """What is stored is on the CPU, and loads where there is no other device."""
-        state = super().__getstate__().copy()
-        if isinstance(self.network, nn.Module):
-            state["network"] = copy.deepcopy(self.network).cpu()
-        return state
+        """Return parameters; a file has no network, and a pickle has it on the CPU."""
+        network = leave_out(self.network)
+        if isinstance(network, nn.Module):
+            network = copy.deepcopy(network).cpu()
+        return {**super().__getstate__(), "network": network}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take in the network that a file has not."""
+        super().__setstate__({**state, "network": take_in(state["network"])})
 
 
 class _AllSeen(Exception):
@@ -227,7 +234,7 @@ class _Extractor(nn.Module):
     tried once.
     """
 
-    def __init__(self, options, device):
+    def __init__(self, options, device, reach="find"):
         super().__init__()
         self.network = options.network
         if isinstance(self.network, nn.Module):
@@ -250,7 +257,7 @@ class _Extractor(nn.Module):
         if not isinstance(self.network, nn.Module):
             self.to(device)
         # Of a module on the CPU, where it is as exact as features of tiles are to be.
-        self.reach = self._find_reach()
+        self.reach = self._find_reach() if reach == "find" else reach
         self.to(device)
 
     @torch.inference_mode()
@@ -423,11 +430,27 @@ def _inside(own, wide, cell):
 class FeatureMemory(nn.Module):
     """What is normal, in features; maps images to maps of distances."""
 
-    def __init__(self, extract, scales, places):
+    def __init__(self, options, extract):
         super().__init__()
+        self.options = options
         self.extract = extract
-        self.scales = tuple(scales)
-        self.places = nn.ModuleList(places)
+        self.scales = tuple(options.scales)
+        new = _Gaussian if options.memory == "gaussian" else _Bank
+        self.places = nn.ModuleList(new() for _ in self.scales)
+
+    def __getstate__(self):
+        arrays = {k: v.cpu().numpy() for k, v in self.places.state_dict().items()}
+        return {
+            "options": self.options,
+            "reach": self.extract.reach,
+            "arrays": arrays,
+        }
+
+    @own_settings()
+    def __setstate__(self, state):
+        options, reach, arrays = state["options"], state["reach"], state["arrays"]
+        FeatureMemory.__init__(self, options, _Extractor(options, "cpu", reach))
+        self.places.load_state_dict({k: torch.from_numpy(v) for k, v in arrays.items()})
 
     def map(self, image: NDArray[Any]) -> NDArray[np.float32]:
         """How far each place of an image is from normal ones.
@@ -459,20 +482,22 @@ class FeatureMemory(nn.Module):
         return (total / len(self.scales)).cpu().numpy()
 
 
-class _Bank(nn.Module):
+class _Bank(Fitted):
     """Distances to the nearest of many vectors."""
 
-    def __init__(self, vectors, most, generator):
-        super().__init__()
+    def fit(self, vectors, most, generator):
+        """Keep some of the vectors."""
         if len(vectors) > most:
             vectors = vectors[_coreset(vectors, most, generator)]
-        self.register_buffer("vectors", vectors)
-        self.register_buffer("norms", vectors.square().sum(1))
         # Of a vector that is remembered, the second nearest.
         sample = torch.randperm(len(vectors), generator=generator)[:_N_SAMPLE]
         sample = vectors[sample.to(vectors.device)]
         near = torch.cdist(sample, vectors).topk(min(2, len(vectors)), largest=False)
-        self.register_buffer("unit", near.values[:, -1].median().clamp_min(_TINY))
+        self.store(
+            vectors=vectors,
+            norms=vectors.square().sum(1),
+            unit=near.values[:, -1].median().clamp_min(_TINY),
+        )
 
     @torch.inference_mode()
     def forward(self, rows):
@@ -484,14 +509,19 @@ class _Bank(nn.Module):
         return torch.cat(found)
 
 
-class _Gaussian(nn.Module):
+class _Gaussian(Fitted):
     """Mahalanobis distances from the mean of vectors."""
 
-    def __init__(self, vectors, most, generator):
+    def __init__(self):
         super().__init__()
+        self.whitening = Whitening()
+
+    def fit(self, vectors, most, generator):
+        """Learn the Gaussian of the vectors."""
         # In double precision, which not every accelerator has.
-        self.whitening = Whitening().fit(vectors.cpu()[None]).to(vectors.device)
-        self.register_buffer("unit", torch.tensor(float(vectors.shape[1]) ** 0.5))
+        self.whitening.fit(vectors.cpu()[None]).to(vectors.device)
+        unit = torch.tensor(float(vectors.shape[1]) ** 0.5, device=vectors.device)
+        self.store(unit=unit)
 
     @torch.inference_mode()
     def forward(self, rows):

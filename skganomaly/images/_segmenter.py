@@ -139,6 +139,24 @@ class Segmenter(nn.Module):
         network.to_empty(device="cpu")
         self.network = network.to(memory_format=torch.channels_last)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return NumPy arrays only."""
+        arrays = {k: v.cpu().numpy() for k, v in self.state_dict().items()}
+        return {"n_channels": self.n_channels, "scale": self.scale, "arrays": arrays}
+
+    @own_settings()
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Rebuild the network, on the CPU."""
+        n_channels, arrays = state["n_channels"], state["arrays"]
+        with torch.device("meta"):
+            wanted = SegmentationNet(n_channels).state_dict()
+        for name, tensor in wanted.items():
+            if tensor.shape != np.shape(arrays[f"network.{name}"]):
+                raise ValueError(f"{name} is not of images of {n_channels} channels")
+        Segmenter.__init__(self, n_channels, state["scale"])
+        self.load_state_dict({k: torch.from_numpy(v) for k, v in arrays.items()})
+        self.requires_grad_(False).eval()
+
     @own_settings()
     def map(self, image: NDArray) -> NDArray[np.float32]:
         """How likely each pixel is part of a defect, as a logit.

@@ -21,6 +21,7 @@ from .._compat import (
 from .._decisions import CutMixin
 from .._directions import anomaly_scores
 from .._near_copies import near_copies_are_known
+from .._saving import SaveMixin
 from ..thresholds import p_values
 from ._alarms import flagged_runs, make_alarm, read_cut
 from ._drift import held_out_rates, warn_of_drift
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 
 class TimeSeriesDetector(
+    SaveMixin,
     MetaEstimatorMixin,
     CallbackSupportMixin,
     CutMixin,

@@ -557,7 +557,7 @@ class AnoGANDetector(BaseDetector):
         """How samples of each member compare with training rows."""
         X, settings, generator = trainer.X, trainer.settings, trainer.generator
         n_rows = n_compared(X.shape[1])
-        rows = torch.randperm(len(X), generator=generator)[:n_rows].sort().values
+        rows = trainer.orders(n_rows).draw(1).flatten().sort().values
         data = torch.from_numpy(trainer.scaling.transform(X[rows.numpy()]))
         # So many whatever the width, as the generator has more to decide after it.
         shape = settings.n_members, N_SAMPLES, settings.latent_dim

@@ -18,6 +18,7 @@ from ._memorisation import (
 from ._models._references import row_keys
 from ._models._scaling import row_blocks, to_single
 from ._models._scoring import part_magnitudes
+from ._weights import priority_sample, worth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -145,7 +146,7 @@ def fit_score(
         What was seen of the networks, and of the rows, on the way.
     """
     seen = division.groups
-    chosen = _choose_references(seen, settings.max_references, generator)
+    chosen, counts = _choose_references(seen, settings.max_references, generator)
     X = division.X if len(chosen) == len(division.X) else division.X[chosen]
     # Numbered anew, as some groups may have no reference.
     kept, labels = np.unique(seen.labels[chosen], return_inverse=True)
@@ -184,32 +185,46 @@ def fit_score(
         own_groups = np.stack([labels, twins(values, labels)], axis=1)
         as_new = _score_chunks(model, chunks, own_groups), np.arange(len(chosen))
     scores, places = map(np.asarray, as_new)
-    units = labels[places]
-    # Copies are no references, and their original counts for them.
-    n_rows = np.bincount(seen.originals, minlength=len(seen))[chosen][places]
+    units, n_rows = labels[places], counts[places]
     if len(division.X_held_out):
         trained = scores
         scores = score_rows(model, division.X_held_out, progress=progress)
         health.compare(trained, scores)
         units, n_rows = division.held_out_groups.labels, np.ones(len(scores), dtype=int)
-    reference_scores = one_score_a_group(scores, n_rows, len(np.unique(units)))
-    health.grouped = len(units) > len(reference_scores)
+        if seen.weights is not None:
+            n_rows = division.held_out_groups.weights
+    n_units = len(np.unique(units))
+    n_scores = n_units
+    if seen.weights is not None:
+        # Less is known of the rows that count for many.
+        n_scores = max(1, int(n_units * worth(n_rows)))
+    reference_scores = one_score_a_group(scores, n_rows, n_scores)
+    health.grouped = len(units) > n_units
     health.labels = labels
     return reference_scores, health
 
 
 def _choose_references(groups, most, generator):
-    """Positions of the rows that scores are relative to, copies left out."""
+    """Positions of the rows that scores are relative to, and what each counts for.
+
+    Copies are no references, and their original counts for them.
+    """
     distinct = groups.distinct
+    counts = groups.counts[distinct]
     if len(distinct) <= most:
-        return distinct
-    drawn = torch.randperm(len(distinct), generator=generator).numpy()
+        return distinct, counts
+    if groups.weights is None:
+        drawn = torch.randperm(len(distinct), generator=generator).numpy()
+    else:
+        uniform = torch.rand(len(distinct), generator=generator, dtype=torch.float64)
+        drawn, counts = priority_sample(counts, uniform.numpy(), most)
     chosen = drawn[:most]
     labels = groups.labels[distinct]
     if (labels[chosen] == labels[chosen[0]]).all() and groups.n_groups > 1:
         # Its rows would have nobody to be compared with.
         chosen[-1] = drawn[np.argmax(labels[drawn] != labels[chosen[0]])]
-    return distinct[np.sort(chosen)]
+    chosen = np.sort(chosen)
+    return distinct[chosen], counts[chosen]
 
 
 def _index(model, X, labels, kept, chosen):

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ._calibration import fit_score, hold_out, score_rows
 from ._cut import is_auto
 from ._device import resolve_device
-from ._groups import group_rows
+from ._groups import group_rows, one_score_a_group, read_labels
 from ._health import (
     constant_rows,
     dead_columns,
@@ -33,6 +33,7 @@ from ._training._net import mean_losses
 from ._training._trainer import Record, Trainer
 from ._validation import validate_rows
 from ._value_range import column_range, group_range
+from ._weights import read_weights
 from .reports import TrainingReport
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Trained:
     notes: list[Finding] = field(default_factory=list)
 
 
-def learn(detector: Any, X: Any, y: Any, groups: Any) -> None:
+def learn(detector: Any, X: Any, y: Any, groups: Any, sample_weight: Any) -> None:
     """Fit a detector: train, describe, find the reference scores, then the cut.
 
     What was learned is given to the detector once all of it is there, but for the
@@ -84,17 +85,24 @@ def learn(detector: Any, X: Any, y: Any, groups: Any) -> None:
     """
     given = X
     X, shape = validate_rows(detector, X, reset=True)
+    kept, weights = read_weights(X, sample_weight)
     input_shape = resolve_input_shape(detector.input_shape, shape)
     device = resolve_device(detector.device)
     settings = resolve_settings(detector, input_shape)
     detector._check_promise()
     generator = torch.Generator().manual_seed(draw_seed(detector.random_state))
-    row_groups = group_rows(X, groups, one_unit=settings.kind == "maps")
+    if kept is not None:
+        if groups is not None:
+            groups = read_labels(X, groups)[kept]
+        X = X[kept]
+    one_unit = settings.kind == "maps"
+    row_groups = group_rows(X, groups, one_unit=one_unit, weights=weights)
     division = hold_out(X, row_groups, settings, detector._chosen_steps(), generator)
     if not len(division.X_held_out):
         detector._check_held_out(detector.threshold)
     settings = detector._settle_steps(settings, division.groups.n_groups)
-    scaling = fit_scaling(settings.scaler, input_shape, division.X)
+    weights = division.groups.weights
+    scaling = fit_scaling(settings.scaler, input_shape, division.X, weights)
     columns = column_range(division.X)
 
     def describe(method, generator):
@@ -114,13 +122,19 @@ def learn(detector: Any, X: Any, y: Any, groups: Any) -> None:
             "n_iter_": record.n_steps,
         }
 
+    def own_scores(model, progress=None):
+        scores = score_rows(model, X, progress=progress)
+        if row_groups.weights is None:
+            return scores
+        return one_score_a_group(scores, row_groups.weights, len(scores))
+
     def snapshot(net):
         """Attributes as if the training ended now, for callbacks of scikit-learn."""
         method, record = net.run_.finished_copy(), Record()
         model, scores, _ = describe(method, torch.Generator().manual_seed(0))
         record.add(net)
         twin = detector._twin(attributes(model, scores, record, net))
-        twin._fit_cut(lambda: score_rows(model, X))
+        twin._fit_cut(lambda: own_scores(model))
         return {name: value for name, value in vars(twin).items() if name[-1] == "_"}
 
     # Of several trainings, the first leaves networks that have not been trained.
@@ -132,7 +146,9 @@ def learn(detector: Any, X: Any, y: Any, groups: Any) -> None:
         n_trainings=n_trainings,
         snapshot=snapshot if n_trainings == 1 else None,
     )
-    trainer = Trainer(detector, settings, division.X, scaling, device, generator, tasks)
+    trainer = Trainer(
+        detector, settings, division.X, scaling, device, generator, tasks, weights
+    )
     trained = detector._train(trainer)
     if not isinstance(trained, Trained):
         raise TypeError(
@@ -147,7 +163,7 @@ def learn(detector: Any, X: Any, y: Any, groups: Any) -> None:
         detector, trained, trainer.record, division, health, columns
     )
     progress = progress_of(detector, trained.method)
-    detector._fit_cut(lambda: score_rows(model, X, progress=progress))
+    detector._fit_cut(lambda: own_scores(model, progress))
     tasks.end()
 
 

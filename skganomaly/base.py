@@ -125,7 +125,12 @@ class BaseDetector(
     @_fit_context(prefer_skip_nested_validation=False)
     @all_or_nothing
     def fit(
-        self, X: ArrayLike, y: Any = None, *, groups: ArrayLike | None = None
+        self,
+        X: ArrayLike,
+        y: Any = None,
+        *,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
     ) -> Self:
         """Train on rows believed to be normal, and set the threshold.
 
@@ -144,6 +149,12 @@ class BaseDetector(
             and the threshold counts groups. Copies of a row are one group without
             being named; see :ref:`the user guide <repeated-rows>` for where equal rows
             are not copies.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            How many rows each counts for, at least 0, such as 2 for a row that stands
+            for two; only ratios matter. A row of weight 0 is left out. The others
+            come into batches as often as their weights say, and weigh as much in the
+            scaling, in the threshold and in the share ``contamination``; see
+            :ref:`the user guide <sample-weight>`.
 
         Returns
         -------
@@ -155,8 +166,9 @@ class BaseDetector(
         ValueError
             If ``X`` has missing or infinite values, fewer than two rows, or a shape
             that contradicts ``input_shape``; if ``groups`` does not fit ``X`` or has
-            only one; if there are too few rows for the threshold rule, or if parameters
-            contradict each other.
+            only one; if ``sample_weight`` does not fit ``X``, has negative or missing
+            values, or leaves fewer than two rows; if there are too few rows for the
+            threshold rule, or if parameters contradict each other.
         FloatingPointError
             If training diverged. The detector is then left unfitted.
         KeyboardInterrupt
@@ -176,7 +188,7 @@ class BaseDetector(
             will be flagged than promised; pass ``groups`` then.
         """
         with own_settings():
-            learn(self, X, y, groups)
+            learn(self, X, y, groups, sample_weight)
         return self
 
     def _new_model(

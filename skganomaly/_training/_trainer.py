@@ -184,6 +184,8 @@ class Trainer:
     generator : torch.Generator
         Decides everything that is drawn.
     tasks : FitTasks
+    weights : ndarray of shape (n_rows,) or None, default=None
+        How many rows each counts for; None if all count alike.
 
     Attributes
     ----------
@@ -200,6 +202,7 @@ class Trainer:
         device: torch.device,
         generator: torch.Generator,
         tasks: FitTasks,
+        weights: np.ndarray | None = None,
     ) -> None:
         self.detector = detector
         self.settings = settings
@@ -208,6 +211,7 @@ class Trainer:
         self.device = device
         self.generator = generator
         self.tasks = tasks
+        self.weights = weights
         self.record = Record()
         self._rows: RowDataset | None = None
 
@@ -240,6 +244,16 @@ class Trainer:
             yield torch.from_numpy(self.scaling.transform(self.X[block])).to(
                 self.device
             )
+
+    def orders(self, batch_size: int, n_members: int = 1) -> Orders:
+        """What decides which rows come when, more often those of more weight.
+
+        Parameters
+        ----------
+        batch_size : int
+        n_members : int, default=1
+        """
+        return Orders(len(self.X), batch_size, n_members, self.generator, self.weights)
 
     def callbacks(self) -> list[Any]:
         """Copies of the user's callbacks, to listen to one training or more."""
@@ -353,7 +367,7 @@ class Trainer:
         batch_size = min(settings.batch_size, n_rows)
         losses = self.device_generator() if game.draws else None
         sources = {"noise": self.device_generator(), "losses": losses}
-        orders = Orders(n_rows, batch_size, settings.n_members, self.generator)
+        orders = self.orders(batch_size, settings.n_members)
         options = {
             "batch_size": batch_size,
             "max_epochs": len(

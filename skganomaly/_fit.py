@@ -6,7 +6,9 @@ import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from tqdm import tqdm
 
@@ -31,6 +33,7 @@ from ._settings import FEWEST_STEPS, resolve_settings
 from ._training._fit_tasks import FitTasks
 from ._training._net import mean_losses
 from ._training._trainer import Record, Trainer
+from ._trimming import with_left_out, worst_rows
 from ._validation import validate_rows
 from ._value_range import column_range, group_range
 from ._weights import read_weights
@@ -77,11 +80,19 @@ class Trained:
     notes: list[Finding] = field(default_factory=list)
 
 
-def learn(detector: Any, X: Any, y: Any, groups: Any, sample_weight: Any) -> None:
+def learn(
+    detector: Any,
+    X: Any,
+    y: Any,
+    groups: Any,
+    sample_weight: Any,
+    *,
+    quiet: bool = False,
+) -> None:
     """Fit a detector: train, describe, find the reference scores, then the cut.
 
     What was learned is given to the detector once all of it is there, but for the
-    cut, which goes by it.
+    cut, which goes by it. With `quiet`, nothing is warned of.
     """
     given = X
     X, shape = validate_rows(detector, X, reset=True)
@@ -97,6 +108,12 @@ def learn(detector: Any, X: Any, y: Any, groups: Any, sample_weight: Any) -> Non
         X = X[kept]
     one_unit = settings.kind == "maps"
     row_groups = group_rows(X, groups, one_unit=one_unit, weights=weights)
+    everybody, left_out = (X, row_groups), np.arange(0)
+    if detector.trim:
+        judged = _scores_of_judge(detector, X, row_groups, input_shape)
+        left_out = worst_rows(judged, row_groups, detector.trim)
+        stay = np.setdiff1d(np.arange(len(X)), left_out)
+        X, row_groups = X[stay], row_groups.take(stay)
     division = hold_out(X, row_groups, settings, detector._chosen_steps(), generator)
     if not len(division.X_held_out):
         detector._check_held_out(detector.threshold)
@@ -108,7 +125,10 @@ def learn(detector: Any, X: Any, y: Any, groups: Any, sample_weight: Any) -> Non
     def describe(method, generator):
         model = detector._new_model(settings, scaling, method).freeze()
         progress = progress_of(detector, method)
-        return model, *fit_score(model, division, settings, generator, progress)
+        scores, health = fit_score(model, division, settings, generator, progress)
+        if len(left_out):
+            scores = _with_left_out(scores, model, *everybody, left_out)
+        return model, scores, health
 
     def attributes(model, reference_scores, record, net):
         return {
@@ -118,15 +138,17 @@ def learn(detector: Any, X: Any, y: Any, groups: Any, sample_weight: Any) -> Non
             "reference_scores_": reference_scores,
             "value_range_": group_range(columns, input_shape),
             "n_held_out_": len(division.X_held_out),
+            "trimmed_": left_out if kept is None else kept[left_out],
             "history_": record.history,
             "n_iter_": record.n_steps,
         }
 
     def own_scores(model, progress=None):
-        scores = score_rows(model, X, progress=progress)
-        if row_groups.weights is None:
+        rows, groups = everybody
+        scores = score_rows(model, rows, progress=progress)
+        if groups.weights is None:
             return scores
-        return one_score_a_group(scores, row_groups.weights, len(scores))
+        return one_score_a_group(scores, groups.weights, len(scores))
 
     def snapshot(net):
         """Attributes as if the training ended now, for callbacks of scikit-learn."""
@@ -162,6 +184,9 @@ def learn(detector: Any, X: Any, y: Any, groups: Any, sample_weight: Any) -> Non
     detector.training_report_ = _report(
         detector, trained, trainer.record, division, health, columns
     )
+    for problem in () if quiet else detector.training_report_.problems:
+        category = UserWarning if problem.name in _ABOUT_ROWS else ConvergenceWarning
+        warnings.warn(str(problem), category, stacklevel=5)
     progress = progress_of(detector, trained.method)
     detector._fit_cut(lambda: own_scores(model, progress))
     tasks.end()
@@ -181,8 +206,40 @@ def progress_of(detector: Any, method: Method) -> Any:
     return progress
 
 
+def _scores_of_judge(detector, X, groups, input_shape):
+    """Scores of all rows, as if they were new, by a detector that none is kept from."""
+    judge = clone(detector)
+    for name, value in {
+        "trim": 0.0,
+        "input_shape": input_shape,
+        "threshold": "auto",
+        "contamination": "auto",
+        "validation_fraction": 0.0,
+    }.items():
+        setattr(judge, name, value)
+    if hasattr(judge, "set_callbacks"):
+        # Those of scikit-learn are told of one fit.
+        judge.set_callbacks()
+    learn(judge, X, None, groups.labels, groups.weights, quiet=True)
+    if "interrupted" in [problem.name for problem in judge.training_report_.problems]:
+        raise KeyboardInterrupt
+    return score_rows(judge.model_, X)
+
+
+def _with_left_out(scores, model, X, groups, left_out):
+    """Reference scores, with those of the rows that were left out.
+
+    What is left out of clean rows is their edge, without which the cut would lie too
+    low.
+    """
+    weights = np.ones(len(X)) if groups.weights is None else groups.weights
+    share = weights[left_out].sum() / weights.sum()
+    some = left_out[:: -(-len(left_out) // len(scores))]
+    return with_left_out(scores, score_rows(model, X[some]), weights[some], share)
+
+
 def _report(detector, trained, record, division, health, columns):
-    """Say how the training went, and warn of what went wrong."""
+    """Say how the training went."""
     settings = detector.settings_
     n_groups, n_columns = division.groups.n_groups, columns.shape[1]
     n_seen = record.n_steps - trained.n_unseen_steps
@@ -225,9 +282,6 @@ def _report(detector, trained, record, division, health, columns):
     # Pixels at an image's rim are often dead.
     if 0 < n_dead < n_columns and settings.kind == "rows":
         report.notes.append(dead_columns(n_dead, n_columns))
-    for problem in report.problems:
-        category = UserWarning if problem.name in _ABOUT_ROWS else ConvergenceWarning
-        warnings.warn(str(problem), category, stacklevel=6)
     return report
 
 

@@ -66,6 +66,7 @@ class BaseDetector(
     model_: FittedModel
     settings_: Settings
     n_held_out_: int
+    trimmed_: NDArray[np.int64]
     history_: list[dict[str, Any]]
     n_iter_: int
     training_report_: TrainingReport

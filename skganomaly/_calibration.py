@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ._settings import Settings
     from .reports import Finding
 
-__all__ = ["Division", "fit_score", "hold_out", "score_rows"]
+__all__ = ["Division", "divide", "fit_score", "hold_out", "score_rows"]
 
 
 @dataclass
@@ -88,6 +88,11 @@ def hold_out(
     order = torch.randperm(n_groups, generator=generator).numpy()
     new = np.zeros(n_groups, dtype=bool)
     new[order[:n_held_out]] = True
+    return divide(X, groups, new)
+
+
+def divide(X: np.ndarray, groups: RowGroups, new: np.ndarray) -> Division:
+    """Divide rows into those of new groups, of shape (n_groups,), and others."""
     new = new[groups.labels]
     seen, held_out = np.flatnonzero(~new), np.flatnonzero(new)
     return Division(X[seen], groups.take(seen), X[held_out], groups.take(held_out))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ from ._near_copies import find_near_copies
 from ._row_shape import resolve_input_shape
 from ._seed import draw_seed
 from ._settings import FEWEST_STEPS, resolve_settings
+from ._stream import Reservoir, Start, beyond_range
 from ._training._fit_tasks import FitTasks
 from ._training._net import mean_losses
 from ._training._trainer import Record, Trainer
@@ -46,10 +48,13 @@ if TYPE_CHECKING:
     from ._training._net import AdversarialNet
     from .reports import Finding
 
-__all__ = ["Trained", "learn", "progress_of"]
+__all__ = ["Trained", "go_on", "learn", "progress_of"]
+
+# What rows are called, which those in a reservoir are not.
+_OF_INPUT = ("feature_names_in_", "n_features_in_")
 
 # Findings on the rows themselves, whatever the training.
-_ABOUT_ROWS = ("constant", "near_copies", "too_few")
+_ABOUT_ROWS = ("constant", "drifted", "near_copies", "too_few")
 
 
 @dataclass
@@ -88,11 +93,13 @@ def learn(
     sample_weight: Any,
     *,
     quiet: bool = False,
+    start: Start | None = None,
 ) -> None:
     """Fit a detector: train, describe, find the reference scores, then the cut.
 
     What was learned is given to the detector once all of it is there, but for the
-    cut, which goes by it. With `quiet`, nothing is warned of.
+    cut, which goes by it. With `quiet`, nothing is warned of; with `start`, the
+    rows are those of a stream, and the training goes on.
     """
     given = X
     X, shape = validate_rows(detector, X, reset=True)
@@ -101,25 +108,36 @@ def learn(
     device = resolve_device(detector.device)
     settings = resolve_settings(detector, input_shape)
     detector._check_promise()
-    generator = torch.Generator().manual_seed(draw_seed(detector.random_state))
+    seed = draw_seed(detector.random_state) if start is None else start.seed
+    generator = torch.Generator().manual_seed(seed)
     if kept is not None:
         if groups is not None:
             groups = read_labels(X, groups)[kept]
         X = X[kept]
     one_unit = settings.kind == "maps"
     row_groups = group_rows(X, groups, one_unit=one_unit, weights=weights)
-    everybody, left_out = (X, row_groups), np.arange(0)
+    everybody, left_out, stay = (X, row_groups), np.arange(0), np.arange(len(X))
     if detector.trim:
         judged = _scores_of_judge(detector, X, row_groups, input_shape)
         left_out = worst_rows(judged, row_groups, detector.trim)
-        stay = np.setdiff1d(np.arange(len(X)), left_out)
+        stay = np.setdiff1d(stay, left_out)
         X, row_groups = X[stay], row_groups.take(stay)
-    division = hold_out(X, row_groups, settings, detector._chosen_steps(), generator)
+    if start is None:
+        chosen_steps = detector._chosen_steps()
+        division = hold_out(X, row_groups, settings, chosen_steps, generator)
+    else:
+        division = start.divide(X, row_groups, stay)
     if not len(division.X_held_out):
         detector._check_held_out(detector.threshold)
-    settings = detector._settle_steps(settings, division.groups.n_groups)
-    weights = division.groups.weights
-    scaling = fit_scaling(settings.scaler, input_shape, division.X, weights)
+    n_groups, weights = division.groups.n_groups, division.groups.weights
+    if start is None:
+        settings = detector._settle_steps(settings, n_groups)
+    else:
+        settings = detector._settle_steps(settings, min(n_groups, start.n_new))
+        division.finding = start.finding(settings, n_groups)
+    scaling = None if start is None else start.scaling
+    if scaling is None:
+        scaling = fit_scaling(settings.scaler, input_shape, division.X, weights)
     columns = column_range(division.X)
 
     def describe(method, generator):
@@ -171,6 +189,9 @@ def learn(
     trainer = Trainer(
         detector, settings, division.X, scaling, device, generator, tasks, weights
     )
+    if start is not None:
+        trainer.start = start.method
+        detector._stream = start.reservoir
     trained = detector._train(trainer)
     if not isinstance(trained, Trained):
         raise TypeError(
@@ -184,12 +205,54 @@ def learn(
     detector.training_report_ = _report(
         detector, trained, trainer.record, division, health, columns
     )
+    if start is not None:
+        _go_on(detector, start)
     for problem in () if quiet else detector.training_report_.problems:
         category = UserWarning if problem.name in _ABOUT_ROWS else ConvergenceWarning
         warnings.warn(str(problem), category, stacklevel=5)
     progress = progress_of(detector, trained.method)
     detector._fit_cut(lambda: own_scores(model, progress))
     tasks.end()
+
+
+def go_on(detector: Any, X: Any) -> None:
+    """Take in the rows of a stream that are there, and leave the rest as it was.
+
+    Everything happens to a twin, whose attributes the detector gets at the end.
+    """
+    twin = detector._twin()
+    first = not hasattr(detector, "offset_")
+    reservoir = vars(detector).get("_stream")
+    if not first and reservoir is None:
+        raise ValueError(
+            f"This {type(detector).__name__} comes from fit, which keeps no rows to go "
+            "on from. Begin with partial_fit on a clone, or call fit with all rows."
+        )
+    shape = None if first else detector.input_shape_
+    X, given = validate_rows(twin, X, reset=first, input_shape=shape)
+    if first:
+        reservoir = Reservoir(
+            draw_seed(detector.random_state),
+            detector.max_references,
+            detector.validation_fraction,
+        )
+        start = Start(reservoir.with_rows(X.reshape(given)), len(X))
+    else:
+        names = getattr(detector, "feature_names_in_", None)
+        rows = X.reshape(-1, *reservoir.rows.shape[1:])
+        start = Start(
+            reservoir.with_rows(rows),
+            len(X),
+            detector.model_.scaling,
+            copy.deepcopy(detector.model_.method),
+            detector.n_iter_,
+            [beyond_range(X, detector.value_range_, names)],
+        )
+    kept = {name: vars(twin)[name] for name in _OF_INPUT if name in vars(twin)}
+    if not first:
+        kept["value_range_"] = detector.value_range_
+    learn(twin, start.reservoir.rows, None, None, None, start=start)
+    vars(detector).update(vars(twin) | kept)
 
 
 def progress_of(detector: Any, method: Method) -> Any:
@@ -236,6 +299,15 @@ def _with_left_out(scores, model, X, groups, left_out):
     share = weights[left_out].sum() / weights.sum()
     some = left_out[:: -(-len(left_out) // len(scores))]
     return with_left_out(scores, score_rows(model, X[some]), weights[some], share)
+
+
+def _go_on(detector, start):
+    """Report on a piece of a stream, which may have few steps of its own."""
+    report = detector.training_report_
+    report.problems.extend(problem for problem in start.problems if problem)
+    if start.n_steps:
+        report.notes[:] = [n for n in report.notes if n.name != "hardly_trained"]
+    detector.n_iter_ += start.n_steps
 
 
 def _report(detector, trained, record, division, health, columns):

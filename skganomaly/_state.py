@@ -57,7 +57,8 @@ class StateMixin:
     @own_settings()
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Rebuild the model on the device of this machine."""
-        state = state.copy()
+        # What came later than the version that stored it.
+        state = {"trim": 0.0} | state
         arrays = state.pop("_model_state", None)
         saved_by = state.pop("_saved_by", __version__)
         if saved_by != __version__:

@@ -13,7 +13,7 @@ from ._all_or_nothing import all_or_nothing
 from ._compat import CallbackSupportMixin, _fit_context
 from ._cut import is_auto
 from ._decisions import CutMixin
-from ._fit import Trained, learn
+from ._fit import Trained, go_on, learn
 from ._inference import InferenceMixin
 from ._models._fitted import FittedModel
 from ._models._method import Game, Method, Phase
@@ -190,6 +190,44 @@ class BaseDetector(
         """
         with own_settings():
             learn(self, X, y, groups, sample_weight)
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def partial_fit(self, X: ArrayLike, y: Any = None) -> Self:
+        """Go on with rows that have arrived since, believed to be normal as well.
+
+        A uniform sample of all rows seen is kept, at most ``max_references`` of them,
+        and as many more of a share ``validation_fraction`` that is never trained on.
+        The networks are trained further on it, for as many steps as the new rows are
+        worth, and score and threshold are found anew. The scaling stays that of the
+        first call. See :ref:`streams`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+            The new rows, as in :meth:`fit`; in the first call at least two.
+        y : None
+            Ignored; present for API consistency.
+
+        Returns
+        -------
+        self : object
+            The detector, fitted to all rows seen; if anything fails, as it was before.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`fit` does, and after a :meth:`fit`, which keeps no rows to go on
+            from.
+
+        Warns
+        -----
+        UserWarning
+            If in some column more than 5 % of the new rows lie outside of
+            ``value_range_``, that of the rows which the scaling was learned from.
+        """
+        with own_settings():
+            go_on(self, X)
         return self
 
     def _new_model(

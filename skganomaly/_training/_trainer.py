@@ -191,6 +191,8 @@ class Trainer:
     ----------
     record : Record
         Of all trainings until now. A method that starts again begins a new one.
+    start : Method or None
+        Trained networks that the first method built goes on with.
     """
 
     def __init__(
@@ -213,6 +215,7 @@ class Trainer:
         self.tasks = tasks
         self.weights = weights
         self.record = Record()
+        self.start: Method | None = None
         self._rows: RowDataset | None = None
 
     def build(self, method: type[Method]) -> Method:
@@ -226,6 +229,9 @@ class Trainer:
         -------
         Method
         """
+        if self.start is not None:
+            built, self.start = self.start, None
+            return built
         builder = Builder(self.settings, self.generator)
         built = method(builder, self.settings).to(self.device)
         # A score that there are no parts for is refused now, not after the training.

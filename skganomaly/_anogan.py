@@ -188,8 +188,8 @@ class AnoGANDetector(BaseDetector):
         Share of the training rows to leave out as the most anomalous, where some are
         believed to be anomalies. A first detector is trained on all rows, and the one
         that is kept on those that it finds the most normal, at twice the cost. The
-        threshold counts the rows left out as well, so that clean rows do not make it
-        flag more than was promised. See :ref:`dirty-rows`.
+        threshold counts the rows left out as well, so that it does not flag many more
+        than was promised where these are normal. See :ref:`dirty-rows`.
     max_steps : int or "auto", default="auto"
         Batches that generator and critic are trained on. "auto" is 600 for plain rows
         and 1000 otherwise, however many there are: the generator never sees them, so
@@ -239,7 +239,11 @@ class AnoGANDetector(BaseDetector):
         Number of rows held out of training; if there are any, the reference scores are
         theirs.
     trimmed_ : ndarray of shape (n_trimmed,), int
-        Positions in `X` of the rows that ``trim`` left out, the most anomalous first.
+        Positions in `X` of the rows that ``trim`` left out, the most anomalous first;
+        after ``partial_fit``, in ``reservoir_.rows``.
+    reservoir_ : object
+        Only after ``partial_fit``: ``rows``, the sample of all rows seen that is kept,
+        which of them are ``held_out``, and how many were seen, ``n_seen``.
     settings_ : Settings
         The parameters of the fit, with a value in the place of every "auto"; for
         example ``settings_.latent_dim``.

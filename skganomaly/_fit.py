@@ -191,7 +191,7 @@ def learn(
     )
     if start is not None:
         trainer.start = start.method
-        detector._stream = start.reservoir
+        detector.reservoir_ = start.reservoir
     trained = detector._train(trainer)
     if not isinstance(trained, Trained):
         raise TypeError(
@@ -220,9 +220,9 @@ def go_on(detector: Any, X: Any) -> None:
 
     Everything happens to a twin, whose attributes the detector gets at the end.
     """
-    twin = detector._twin()
+    twin = _untold(detector._twin())
     first = not hasattr(detector, "offset_")
-    reservoir = vars(detector).get("_stream")
+    reservoir = vars(detector).get("reservoir_")
     if not first and reservoir is None:
         raise ValueError(
             f"This {type(detector).__name__} comes from fit, which keeps no rows to go "
@@ -269,9 +269,16 @@ def progress_of(detector: Any, method: Method) -> Any:
     return progress
 
 
+def _untold(detector):
+    """The same detector, without callbacks of scikit-learn, which are told of one fit."""
+    if hasattr(detector, "set_callbacks"):
+        detector.set_callbacks()
+    return detector
+
+
 def _scores_of_judge(detector, X, groups, input_shape):
     """Scores of all rows, as if they were new, by a detector that none is kept from."""
-    judge = clone(detector)
+    judge = _untold(clone(detector))
     for name, value in {
         "trim": 0.0,
         "input_shape": input_shape,
@@ -280,9 +287,6 @@ def _scores_of_judge(detector, X, groups, input_shape):
         "validation_fraction": 0.0,
     }.items():
         setattr(judge, name, value)
-    if hasattr(judge, "set_callbacks"):
-        # Those of scikit-learn are told of one fit.
-        judge.set_callbacks()
     learn(judge, X, None, groups.labels, groups.weights, quiet=True)
     if "interrupted" in [problem.name for problem in judge.training_report_.problems]:
         raise KeyboardInterrupt

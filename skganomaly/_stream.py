@@ -58,7 +58,7 @@ class Reservoir:
 
     def with_rows(self, X: np.ndarray) -> Reservoir:
         """Another reservoir that has seen more rows, of shape (n_rows, ...)."""
-        new = copy.deepcopy(self)
+        new = copy.copy(self)
         # Where the numbers of all rows before end.
         source = np.random.PCG64(self.seed).advance(2 * self.n_seen)
         drawn = np.random.Generator(source).random((len(X), 2))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from typing_extensions import Self
 
+    from ._stream import Reservoir
     from .reports import TrainingReport
 
 __all__ = ["BaseDetector", "Game", "Method", "Phase", "Settings", "Trained", "Trainer"]
@@ -67,6 +68,7 @@ class BaseDetector(
     settings_: Settings
     n_held_out_: int
     trimmed_: NDArray[np.int64]
+    reservoir_: Reservoir
     history_: list[dict[str, Any]]
     n_iter_: int
     training_report_: TrainingReport
@@ -200,7 +202,8 @@ class BaseDetector(
         and as many more of a share ``validation_fraction`` that is never trained on.
         The networks are trained further on it, for as many steps as the new rows are
         worth, and score and threshold are found anew. The scaling stays that of the
-        first call. See :ref:`streams`.
+        first call. Callbacks of skorch are called each time, those of scikit-learn in
+        :meth:`fit` alone. See :ref:`streams`.
 
         Parameters
         ----------

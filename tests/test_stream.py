@@ -65,13 +65,13 @@ def test_pieces_make_a_detector_of_all_rows(cls, small):
     before = detector.get_params()
     for n_pieces, piece in enumerate(PIECES, 1):
         assert detector.partial_fit(piece) is detector
-        assert detector._stream.n_seen == 300 * n_pieces
+        assert detector.reservoir_.n_seen == 300 * n_pieces
     assert detector.n_held_out_ == len(detector.reference_scores_) > 250
     assert detector.n_iter_ == 4 * small(cls).fit(ROWS[:300]).n_iter_
     assert 0.01 < share_flagged(detector, NEW) < 0.1
     assert share_flagged(detector, 5 * NEW) > 0.5
     assert detector.get_params() == before
-    assert not any(hasattr(clone(detector), name) for name in ("offset_", "_stream"))
+    assert not any(hasattr(clone(detector), name) for name in ("offset_", "reservoir_"))
 
 
 def test_the_scaling_is_that_of_the_first_piece(small):
@@ -143,7 +143,7 @@ def test_dirty_rows_in_pieces(small):
     wild = np.arange(300) % 20 == 3
     dirty = np.where(wild[:, None], 6 * PIECES[0], PIECES[0])
     detector = small(trim=0.1).partial_fit(dirty).partial_fit(PIECES[1])
-    worst = detector._stream.rows[detector.trimmed_]
+    worst = detector.reservoir_.rows[detector.trimmed_]
     assert len(worst) == 60
     assert len(np.unique(np.vstack([worst, dirty[wild]]), axis=0)) < 65
 
@@ -190,7 +190,7 @@ def test_fit_and_pieces_are_two_beginnings(small):
     assert_array_equal(
         detector.anomaly_score(NEW), small().fit(ROWS).anomaly_score(NEW)
     )
-    assert not hasattr(detector, "_stream")
+    assert not hasattr(detector, "reservoir_")
 
 
 def test_retraining_on_all_that_arrived_does_not_shrink(small):

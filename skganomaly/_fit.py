@@ -270,7 +270,7 @@ def progress_of(detector: Any, method: Method) -> Any:
 
 
 def _untold(detector):
-    """The same detector, without callbacks of scikit-learn, which are told of one fit."""
+    """Take off callbacks of scikit-learn, which are told of one fit, and return it."""
     if hasattr(detector, "set_callbacks"):
         detector.set_callbacks()
     return detector

@@ -22,6 +22,7 @@ _OURS = {
     for name in """
         _anogan.AnoGANDetector _autoencoder.AutoencoderDetector
         _ganomaly.GANomalyDetector _left_out.LeftOut _settings.Settings
+        _stream.Reservoir
         adversaries.Logistic adversaries.Wasserstein architectures.ConvNet
         architectures.MLP images._detector.ImageDetector
         images._drawing.DrawnDefects images._features.FeatureMemory

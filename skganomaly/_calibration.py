@@ -18,6 +18,7 @@ from ._memorisation import (
 from ._models._references import row_keys
 from ._models._scaling import row_blocks, to_single
 from ._models._scoring import part_magnitudes
+from ._weights import priority_sample, worth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from ._settings import Settings
     from .reports import Finding
 
-__all__ = ["Division", "fit_score", "hold_out", "score_rows", "set_aside"]
+__all__ = ["Division", "divide", "fit_score", "hold_out", "score_rows", "set_aside"]
 
 # Groups of rows beside the training; more would not make their mean much surer.
 _MOST_ASIDE = 1000
@@ -80,10 +81,8 @@ def hold_out(
     if not fraction:
         return Division(X, groups, X[:0], groups.take(np.arange(0)), finding)
     n_held_out = max(1, round(fraction * n_groups))
-    seen, held_out = _draw(
-        groups, n_held_out, f"validation_fraction={fraction:g}", generator
-    )
-    return Division(X[seen], groups.take(seen), X[held_out], groups.take(held_out))
+    why = f"validation_fraction={fraction:g}"
+    return divide(X, groups, _draw(groups, n_held_out, why, generator))
 
 
 def set_aside(
@@ -92,12 +91,14 @@ def set_aside(
     """Take rows out of those to train on, for :class:`HeldOutStopping` to look at."""
     X, groups = division.X, division.groups
     n_aside = min(max(1, round(fraction * groups.n_groups)), _MOST_ASIDE)
-    seen, aside = _draw(groups, n_aside, f"fraction={fraction:g}", generator)
-    return replace(division, X=X[seen], groups=groups.take(seen)), X[aside]
+    aside = divide(
+        X, groups, _draw(groups, n_aside, f"fraction={fraction:g}", generator)
+    )
+    return replace(division, X=aside.X, groups=aside.groups), aside.X_held_out
 
 
 def _draw(groups, n_drawn, why, generator):
-    """Positions of the rows that stay, and of those of so many groups, drawn."""
+    """Which groups are drawn, so many of them, of shape (n_groups,)."""
     n_groups = groups.n_groups
     if n_groups - n_drawn < 2:
         kind = "rows" if n_groups == len(groups) else "groups of rows"
@@ -108,8 +109,14 @@ def _draw(groups, n_drawn, why, generator):
     order = torch.randperm(n_groups, generator=generator).numpy()
     drawn = np.zeros(n_groups, dtype=bool)
     drawn[order[:n_drawn]] = True
-    drawn = drawn[groups.labels]
-    return np.flatnonzero(~drawn), np.flatnonzero(drawn)
+    return drawn
+
+
+def divide(X: np.ndarray, groups: RowGroups, new: np.ndarray) -> Division:
+    """Divide rows into those of new groups, of shape (n_groups,), and others."""
+    new = new[groups.labels]
+    seen, held_out = np.flatnonzero(~new), np.flatnonzero(new)
+    return Division(X[seen], groups.take(seen), X[held_out], groups.take(held_out))
 
 
 def _fraction_by_itself(groups, settings, steps):
@@ -165,7 +172,7 @@ def fit_score(
         What was seen of the networks, and of the rows, on the way.
     """
     seen = division.groups
-    chosen = _choose_references(seen, settings.max_references, generator)
+    chosen, counts = _choose_references(seen, settings.max_references, generator)
     X = division.X if len(chosen) == len(division.X) else division.X[chosen]
     # Numbered anew, as some groups may have no reference.
     kept, labels = np.unique(seen.labels[chosen], return_inverse=True)
@@ -204,32 +211,46 @@ def fit_score(
         own_groups = np.stack([labels, twins(values, labels)], axis=1)
         as_new = _score_chunks(model, chunks, own_groups), np.arange(len(chosen))
     scores, places = map(np.asarray, as_new)
-    units = labels[places]
-    # Copies are no references, and their original counts for them.
-    n_rows = np.bincount(seen.originals, minlength=len(seen))[chosen][places]
+    units, n_rows = labels[places], counts[places]
     if len(division.X_held_out):
         trained = scores
         scores = score_rows(model, division.X_held_out, progress=progress)
         health.compare(trained, scores)
         units, n_rows = division.held_out_groups.labels, np.ones(len(scores), dtype=int)
-    reference_scores = one_score_a_group(scores, n_rows, len(np.unique(units)))
-    health.grouped = len(units) > len(reference_scores)
+        if seen.weights is not None:
+            n_rows = division.held_out_groups.weights
+    n_units = len(np.unique(units))
+    n_scores = n_units
+    if seen.weights is not None:
+        # Less is known of the rows that count for many.
+        n_scores = max(1, int(n_units * worth(n_rows)))
+    reference_scores = one_score_a_group(scores, n_rows, n_scores)
+    health.grouped = len(units) > n_units
     health.labels = labels
     return reference_scores, health
 
 
 def _choose_references(groups, most, generator):
-    """Positions of the rows that scores are relative to, copies left out."""
+    """Positions of the rows that scores are relative to, and what each counts for.
+
+    Copies are no references, and their original counts for them.
+    """
     distinct = groups.distinct
+    counts = groups.counts[distinct]
     if len(distinct) <= most:
-        return distinct
-    drawn = torch.randperm(len(distinct), generator=generator).numpy()
+        return distinct, counts
+    if groups.weights is None:
+        drawn = torch.randperm(len(distinct), generator=generator).numpy()
+    else:
+        uniform = torch.rand(len(distinct), generator=generator, dtype=torch.float64)
+        drawn, counts = priority_sample(counts, uniform.numpy(), most)
     chosen = drawn[:most]
     labels = groups.labels[distinct]
     if (labels[chosen] == labels[chosen[0]]).all() and groups.n_groups > 1:
         # Its rows would have nobody to be compared with.
         chosen[-1] = drawn[np.argmax(labels[drawn] != labels[chosen[0]])]
-    return distinct[np.sort(chosen)]
+    chosen = np.sort(chosen)
+    return distinct[chosen], counts[chosen]
 
 
 def _index(model, X, labels, kept, chosen):

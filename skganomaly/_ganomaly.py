@@ -158,6 +158,12 @@ class GANomalyDetector(BaseDetector):
         networks may memorise them: more than 80 over plain rows with the score "local",
         more than 25 with any other score. Then a fifth is held out, or, if the rows are
         too few for that, a warning says so.
+    trim : float in [0, 0.5), default=0.0
+        Share of the training rows to leave out as the most anomalous, where some are
+        believed to be anomalies. A first detector is trained on all rows, and the one
+        that is kept on those that it finds the most normal, at twice the cost. The
+        threshold counts the rows left out as well, so that it does not flag many more
+        than was promised where these are normal. See :ref:`dirty-rows`.
     max_steps : int or "auto", default="auto"
         Number of optimiser steps. "auto" makes 20 passes over the rows (over one row of
         each group, if there are groups), but at least 50 steps, and at most 600 for
@@ -212,6 +218,12 @@ class GANomalyDetector(BaseDetector):
     n_held_out_ : int
         Number of rows held out of training; if there are any, the reference scores are
         theirs.
+    trimmed_ : ndarray of shape (n_trimmed,), int
+        Positions in `X` of the rows that ``trim`` left out, the most anomalous first;
+        after ``partial_fit``, in ``reservoir_.rows``.
+    reservoir_ : object
+        Only after ``partial_fit``: ``rows``, the sample of all rows seen that is kept,
+        which of them are ``held_out``, and how many were seen, ``n_seen``.
     settings_ : Settings
         The parameters of the fit, with a value in the place of every "auto"; for
         example ``settings_.latent_dim``.
@@ -221,8 +233,7 @@ class GANomalyDetector(BaseDetector):
         returns their anomaly scores.
     history_ : list of dict
         For each epoch the mean losses, the duration, the optimiser steps done so far,
-        and what callbacks recorded. There are at least 20 epochs, if there are as many
-        steps.
+        and what callbacks recorded; at least 20 epochs if there are as many steps.
     n_iter_ : int
         Number of optimiser steps taken.
     training_report_ : :class:`~skganomaly.reports.TrainingReport`

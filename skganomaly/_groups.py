@@ -46,11 +46,14 @@ class RowGroups:
         The group of each row, numbered from 0 in the order of appearance.
     originals : ndarray of shape (n_rows,), int
         Position of the first row that a row is a copy of: its own, if it is no copy.
+    weights : ndarray of shape (n_rows,) or None, default=None
+        How many rows each counts for; None if all count alike.
     """
 
-    def __init__(self, labels, originals):
+    def __init__(self, labels, originals, weights=None):
         self.labels = labels
         self.originals = originals
+        self.weights = weights
 
     def __len__(self):
         return len(self.labels)
@@ -65,17 +68,24 @@ class RowGroups:
         """Positions of the rows that are no copies of earlier ones."""
         return np.flatnonzero(self.originals == np.arange(len(self)))
 
+    @property
+    def counts(self):
+        """How many rows each counts for, together with its copies; 0 for these."""
+        return np.bincount(self.originals, self.weights, minlength=len(self))
+
     def take(self, rows):
         """The groups of some rows, whose positions increase.
 
         A row may be there only together with the row that it is a copy of.
         """
         return RowGroups(
-            _number(self.labels[rows]), np.searchsorted(rows, self.originals[rows])
+            _number(self.labels[rows]),
+            np.searchsorted(rows, self.originals[rows]),
+            None if self.weights is None else self.weights[rows],
         )
 
 
-def group_rows(X, groups=None, *, one_unit=False):
+def group_rows(X, groups=None, *, one_unit=False, weights=None):
     """Find which rows of a table are not independent of each other.
 
     Rows belong together if the user says so, and if they are copies: equal, or equal
@@ -96,6 +106,8 @@ def group_rows(X, groups=None, *, one_unit=False):
         The group of each row.
     one_unit : bool, default=False
         Whether all values are in the same unit, like the pixels of an image.
+    weights : ndarray of shape (n_rows,) or None, default=None
+        How many rows each counts for.
 
     Returns
     -------
@@ -110,7 +122,7 @@ def group_rows(X, groups=None, *, one_unit=False):
     _, first = np.unique(copies, return_index=True)
     originals = first[copies]
     if named is None:
-        return RowGroups(copies, originals)
+        return RowGroups(copies, originals, weights)
     labels = _join(copies, named)
     if labels.max() == 0:
         raise ValueError(
@@ -118,7 +130,7 @@ def group_rows(X, groups=None, *, one_unit=False):
             "without those of their own group. Name at least two groups that share no "
             "row."
         )
-    return RowGroups(labels, originals)
+    return RowGroups(labels, originals, weights)
 
 
 def one_score_a_group(scores, n_rows, n_groups):
@@ -130,7 +142,7 @@ def one_score_a_group(scores, n_rows, n_groups):
     Parameters
     ----------
     scores : ndarray of shape (n_scores,)
-    n_rows : ndarray of shape (n_scores,), int
+    n_rows : ndarray of shape (n_scores,), int or float
         How many rows each is the score of.
     n_groups : int
 
@@ -142,7 +154,10 @@ def one_score_a_group(scores, n_rows, n_groups):
     scores, n_rows = np.asarray(scores, dtype=np.float64), np.asarray(n_rows)
     order = np.argsort(scores, kind="stable")
     up_to = np.cumsum(n_rows[order])
-    middle = (2 * np.arange(n_groups) + 1) * up_to[-1] // (2 * n_groups)
+    middle = (2 * np.arange(n_groups) + 1) * up_to[-1]
+    # Whole numbers of rows in whole numbers, which are not rounded.
+    whole = n_rows.dtype.kind == "i"
+    middle = middle // (2 * n_groups) if whole else middle / (2 * n_groups)
     return scores[order][np.searchsorted(up_to, middle, side="right")]
 
 

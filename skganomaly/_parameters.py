@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         false_alarm_rate: float
         threshold: Threshold
         validation_fraction: float
+        trim: float
         max_steps: int | _Auto
         batch_size: int
         learning_rate: float | _Auto
@@ -91,6 +92,7 @@ class CommonParameters(BaseEstimator):
             HasMethods(["fit"]),
         ],
         "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "trim": [Interval(Real, 0, 0.5, closed="left")],
         "max_steps": [_COUNT, _AUTO],
         "batch_size": [_COUNT],
         "learning_rate": [_RATE, _AUTO],
@@ -119,6 +121,7 @@ class CommonParameters(BaseEstimator):
         false_alarm_rate: float = 0.05,
         threshold: Threshold = "auto",
         validation_fraction: float = 0.0,
+        trim: float = 0.0,
         max_steps: int | _Auto = "auto",
         batch_size: int = 64,
         learning_rate: float | _Auto = "auto",
@@ -143,6 +146,7 @@ class CommonParameters(BaseEstimator):
         self.false_alarm_rate = false_alarm_rate
         self.threshold = threshold
         self.validation_fraction = validation_fraction
+        self.trim = trim
         self.max_steps = max_steps
         self.batch_size = batch_size
         self.learning_rate = learning_rate

@@ -97,6 +97,7 @@ class Settings:
     learning_rate : float
     learning_rate_schedule : {"cosine", "constant"}
     beta_1 : float
+    trim : float, default=0.0
     own : dict, default={}
         Further parameters, of the detector itself.
     """
@@ -118,6 +119,7 @@ class Settings:
     learning_rate: float
     learning_rate_schedule: str
     beta_1: float
+    trim: float = 0.0
     own: dict[str, Any] = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> Any:

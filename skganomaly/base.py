@@ -13,7 +13,7 @@ from ._all_or_nothing import all_or_nothing
 from ._compat import CallbackSupportMixin, _fit_context
 from ._cut import is_auto
 from ._decisions import CutMixin
-from ._fit import Trained, learn
+from ._fit import Trained, go_on, learn
 from ._inference import InferenceMixin
 from ._memory import out_of_memory
 from ._models._fitted import FittedModel
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from typing_extensions import Self
 
+    from ._stream import Reservoir
     from .reports import TrainingReport
 
 __all__ = ["BaseDetector", "Game", "Method", "Phase", "Settings", "Trained", "Trainer"]
@@ -67,6 +68,8 @@ class BaseDetector(
     model_: FittedModel
     settings_: Settings
     n_held_out_: int
+    trimmed_: NDArray[np.int64]
+    reservoir_: Reservoir
     history_: list[dict[str, Any]]
     n_iter_: int
     training_report_: TrainingReport
@@ -126,7 +129,12 @@ class BaseDetector(
     @_fit_context(prefer_skip_nested_validation=False)
     @all_or_nothing
     def fit(
-        self, X: ArrayLike, y: Any = None, *, groups: ArrayLike | None = None
+        self,
+        X: ArrayLike,
+        y: Any = None,
+        *,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
     ) -> Self:
         """Train on rows believed to be normal, and set the threshold.
 
@@ -145,6 +153,12 @@ class BaseDetector(
             and the threshold counts groups. Copies of a row are one group without
             being named; see :ref:`the user guide <repeated-rows>` for where equal rows
             are not copies.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            How many rows each counts for, at least 0, such as 2 for a row that stands
+            for two; only ratios matter. A row of weight 0 is left out. The others
+            come into batches as often as their weights say, and weigh as much in the
+            scaling, in the threshold and in the share ``contamination``; see
+            :ref:`the user guide <sample-weight>`.
 
         Returns
         -------
@@ -156,8 +170,9 @@ class BaseDetector(
         ValueError
             If ``X`` has missing or infinite values, fewer than two rows, or a shape
             that contradicts ``input_shape``; if ``groups`` does not fit ``X`` or has
-            only one; if there are too few rows for the threshold rule, or if parameters
-            contradict each other.
+            only one; if ``sample_weight`` does not fit ``X``, has negative or missing
+            values, or leaves fewer than two rows; if there are too few rows for the
+            threshold rule, or if parameters contradict each other.
         FloatingPointError
             If training diverged. The detector is then left unfitted.
         KeyboardInterrupt
@@ -180,7 +195,46 @@ class BaseDetector(
             will be flagged than promised; pass ``groups`` then.
         """
         with own_settings(), out_of_memory(self._less_memory):
-            learn(self, X, y, groups)
+            learn(self, X, y, groups, sample_weight)
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def partial_fit(self, X: ArrayLike, y: Any = None) -> Self:
+        """Go on with rows that have arrived since, believed to be normal as well.
+
+        A uniform sample of all rows seen is kept, at most ``max_references`` of them,
+        and as many more of a share ``validation_fraction`` that is never trained on.
+        The networks are trained further on it, for as many steps as the new rows are
+        worth, and score and threshold are found anew. The scaling stays that of the
+        first call. Callbacks of skorch are called each time, those of scikit-learn in
+        :meth:`fit` alone. See :ref:`streams`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+            The new rows, as in :meth:`fit`; in the first call at least two.
+        y : None
+            Ignored; present for API consistency.
+
+        Returns
+        -------
+        self : object
+            The detector, fitted to all rows seen; if anything fails, as it was before.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`fit` does, and after a :meth:`fit`, which keeps no rows to go on
+            from.
+
+        Warns
+        -----
+        UserWarning
+            If in some column more than 5 % of the new rows lie outside of
+            ``value_range_``, that of the rows which the scaling was learned from.
+        """
+        with own_settings(), out_of_memory(self._less_memory):
+            go_on(self, X)
         return self
 
     def _less_memory(self) -> str:

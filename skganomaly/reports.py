@@ -101,6 +101,7 @@ class TrainingReport:
           promise on false alarms is withdrawn;
         - "too_few": fewer reference scores than the promised rate takes;
         - "near_copies": rows that are not independent;
+        - "drifted": new rows of ``partial_fit`` beyond those that the scaling knows;
         - "constant": all rows are equal;
         - "interrupted": Ctrl-C ended the training early.
     notes : list of Finding

@@ -49,14 +49,15 @@ def image_detector():
     images = rng.normal(128, 20, size=(24, 32, 32)).astype(np.uint8)
     images_new = images[:4].copy()
     images_new[2:, 8:20, 10:20] = 250
-    method = DefectDiscriminator(n_steps=60, batch_size=4)
+    method = DefectDiscriminator(scales=(1.0,), n_steps=60, batch_size=4)
     detector = ImageDetector(
         method=method, random_state=0, device="cpu", threshold="max"
     ).fit(images)
     # Most weights become zero, which makes the file small.
-    for weights in detector.methods_[0].network.parameters():
-        small = weights.abs() < weights.abs().flatten().quantile(0.9)
-        weights.copy_(torch.where(small, 0, weights))
+    for method in detector.methods_:
+        for weights in method.network.parameters():
+            small = weights.abs() < weights.abs().flatten().quantile(0.9)
+            weights.copy_(torch.where(small, 0, weights))
     detector.set_threshold(float(np.median(detector.anomaly_score(images_new))))
     return detector, images_new
 

@@ -43,7 +43,12 @@ class RowConv(BaseEstimator):
         ConvNet(base_channels=self.base_channels).initialize(network, generator)
 
 
-# No check is expected to fail.
+# The check compares two fits whose rows come in different orders, and so meet different
+# random numbers; tests/test_sample_weight.py compares what they have in common.
+EXPECTED = {"check_sample_weight_equivalence_on_dense_data": "Training is stochastic."}
+
+
+# No other check is expected to fail.
 @parametrize_with_checks(
     [
         GANomalyDetector(architecture=TINY, max_steps=5),
@@ -92,7 +97,8 @@ class RowConv(BaseEstimator):
             max_steps=5,
             search=EncoderSearch(encoder_steps=5),
         ),
-    ]
+    ],
+    expected_failed_checks=lambda estimator: EXPECTED,
 )
 def test_battery(estimator, check, monkeypatch):
     """Every common test of scikit-learn passes."""

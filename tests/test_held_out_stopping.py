@@ -59,7 +59,7 @@ def test_set_aside_by_groups(small, table, monkeypatch):
     asides = []
 
     def trainer(*args):
-        asides.append(args[-1])
+        asides.append(args[-2])
         return Trainer(*args)
 
     monkeypatch.setattr(fit_module, "Trainer", trainer)

@@ -3,6 +3,9 @@
 import copy
 import os
 import pickle
+import threading
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -361,3 +364,33 @@ def test_cross_validation_leaves_files_alone(bottle):
         error_score="raise",
     )
     assert sizes.sum() == 8
+
+
+def test_threads_leave_the_filters_of_warnings_alone(tmp_path, monkeypatch):
+    """Also where the first to begin is the first to end."""
+    names = ["first", "second"]
+    begun, ended = ({name: threading.Event() for name in names} for _ in range(2))
+    opened, before = Image.open, list(warnings.filters)
+
+    def wait_in_between(stream, **options):
+        name = Path(stream.name).stem
+        begun[name].set()
+        awaited = begun["second"] if name == "first" else ended["first"]
+        assert awaited.wait(10)
+        return opened(stream, **options)
+
+    def read(name):
+        as_images([tmp_path / f"{name}.png"])[0]
+        ended[name].set()
+
+    for name in names:
+        Image.new("L", (4, 5)).save(tmp_path / f"{name}.png")
+    monkeypatch.setattr(Image, "open", wait_in_between)
+    threads = [threading.Thread(target=read, args=(name,)) for name in names]
+    threads[0].start()
+    assert begun["first"].wait(10)
+    threads[1].start()
+    for thread in threads:
+        thread.join()
+    assert all(event.is_set() for event in ended.values())
+    assert warnings.filters == before

@@ -3,7 +3,6 @@
 import pickle
 import struct
 import sys
-import threading
 import tracemalloc
 import warnings
 import zlib
@@ -465,36 +464,6 @@ def test_warnings_of_pillow_do_not_leak(pixels, tmp_path):
             with pytest.raises(ValueError, match="11,000 x 11,000"):
                 as_images([tmp_path / "large.png"])[0]
         assert not caught
-
-
-def test_threads_leave_the_filters_of_warnings_alone(pixels, tmp_path, monkeypatch):
-    """Also where the first to begin is the first to end."""
-    names = ["first", "second"]
-    begun, ended = ({name: threading.Event() for name in names} for _ in range(2))
-    opened, before = Image.open, list(warnings.filters)
-
-    def wait_in_between(stream, **options):
-        name = Path(stream.name).stem
-        begun[name].set()
-        awaited = begun["second"] if name == "first" else ended["first"]
-        assert awaited.wait(10)
-        return opened(stream, **options)
-
-    def read(name):
-        as_images([tmp_path / f"{name}.png"])[0]
-        ended[name].set()
-
-    for name in names:
-        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
-    monkeypatch.setattr(Image, "open", wait_in_between)
-    threads = [threading.Thread(target=read, args=(name,)) for name in names]
-    threads[0].start()
-    assert begun["first"].wait(10)
-    threads[1].start()
-    for thread in threads:
-        thread.join()
-    assert all(event.is_set() for event in ended.values())
-    assert warnings.filters == before
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc here")

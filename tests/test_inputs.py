@@ -281,6 +281,8 @@ BAD_PARAMETERS = [
     ("threshold", lambda scores: np.nan),
     ("validation_fraction", 1),
     ("validation_fraction", -0.1),
+    ("trim", 0.5),
+    ("trim", -0.1),
     ("max_steps", 0),
     ("max_steps", 1.5),
     ("batch_size", 0),

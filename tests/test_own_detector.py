@@ -53,7 +53,12 @@ def test_egbad_keeps_the_promises_of_this_package(egbad):
 def test_egbad_keeps_the_conventions_of_scikit_learn(egbad):
     # Some of the checks draw from NumPy's global generator themselves.
     state = np.random.get_state()  # noqa: NPY002
-    check_estimator(egbad(architecture=TINY, n_members=1, max_steps=3, latent_dim=2))
+    check_estimator(
+        egbad(architecture=TINY, n_members=1, max_steps=3, latent_dim=2),
+        expected_failed_checks={
+            "check_sample_weight_equivalence_on_dense_data": "Training is stochastic."
+        },
+    )
     np.random.set_state(state)  # noqa: NPY002
 
 

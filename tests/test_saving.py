@@ -139,7 +139,9 @@ def test_frozen_features(memory, images, path):
     """The network is handed over again, is not touched, and is the right one."""
     with torch.random.fork_rng():
         network, same, other = (frozen(seed) for seed in (0, 0, 1))
-    method = FrozenFeatures(network, memory=memory, max_references=50)
+    method = FrozenFeatures(
+        network, memory=memory, max_references=50, value_range=(-5, 5)
+    )
     detector = ImageDetector(method=method, random_state=0, false_alarm_rate=0.2)
     detector.fit(images).save(path)
     assert path.stat().st_size < 20_000

@@ -2,6 +2,7 @@
 
 import pickle
 
+import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
@@ -178,3 +179,19 @@ def test_with_checkpoints(small, table, tmp_path, n_steps, monkeypatch):
     resumed = pickle.loads(stored).set_params(max_steps=100).fit(table)
     assert_array_equal(resumed.anomaly_score(table), whole)
     assert 0 < len(n_steps) <= 30
+
+
+def test_rows_that_are_left_out_and_weights(small, table):
+    """The same are left out again; other weights are another training."""
+    weights = np.linspace(0.5, 2, len(table))
+    params = {"trim": 0.1, **WARM}
+    detector = small(AutoencoderDetector, max_steps=20, **params)
+    detector.fit(table, sample_weight=weights)
+    detector.set_params(max_steps=45).fit(table, sample_weight=weights)
+    whole = small(AutoencoderDetector, max_steps=45, **params)
+    whole.fit(table, sample_weight=weights)
+    assert detector.n_iter_ == 45
+    with pytest.raises(ValueError, match="sample_weight is another"):
+        detector.set_params(max_steps=60, trim=0.0).fit(
+            table, sample_weight=weights[::-1]
+        )

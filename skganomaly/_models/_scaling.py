@@ -113,7 +113,7 @@ class Scaling(nn.Module):
         return flat * self.scale.numpy() + self.center.numpy()
 
 
-def fit_scaling(scaler, input_shape, X):
+def fit_scaling(scaler, input_shape, X, weights=None):
     """Learn centre and scale from rows, by blocks.
 
     Parameters
@@ -126,6 +126,8 @@ def fit_scaling(scaler, input_shape, X):
     input_shape : tuple of int
         Shape of one row, channels first.
     X : ndarray of shape (n_rows, n_features)
+    weights : ndarray of shape (n_rows,) or None, default=None
+        How many rows each counts for.
 
     Returns
     -------
@@ -134,7 +136,7 @@ def fit_scaling(scaler, input_shape, X):
     n_features, single = X.shape[1], X.dtype == np.float32
     if scaler is None:
         return Scaling(scaler, input_shape, single=single)
-    low, high, mean, std = _column_statistics(X)
+    low, high, mean, std = _column_statistics(X, weights)
     with np.errstate(over="ignore"):
         width = high - low
     if not np.isfinite(width).all():
@@ -172,15 +174,19 @@ def row_blocks(n_rows, n_features):
     return [slice(start, start + step) for start in range(0, n_rows, step)]
 
 
-def _column_statistics(X):
+def _column_statistics(X, weights):
     """Minimum, maximum, mean and standard deviation of each column, in two passes."""
     n_rows, n_features = X.shape
+    if weights is not None:
+        weights = weights[:, None] * (n_rows / weights.sum())
     low, high = np.full(n_features, np.inf), np.full(n_features, -np.inf)
     mean, variance = np.zeros(n_features), np.zeros(n_features)
     for block in row_blocks(n_rows, n_features):
         part = np.asarray(X[block], dtype=np.float64)
         low = np.minimum(low, part.min(axis=0))
         high = np.maximum(high, part.max(axis=0))
+        if weights is not None:
+            part = part * weights[block]
         mean += (part / n_rows).sum(axis=0)
     constant = high == low
     # The mean of equal values is rounded, and would make a constant column vary.
@@ -190,5 +196,8 @@ def _column_statistics(X):
         unit = _positive(np.minimum(high - low, np.finfo(np.float64).max))
     for block in row_blocks(n_rows, n_features):
         part = np.asarray(X[block], dtype=np.float64)
-        variance += np.square(part / unit - mean / unit).sum(axis=0) / n_rows
+        squares = np.square(part / unit - mean / unit)
+        if weights is not None:
+            squares *= weights[block]
+        variance += squares.sum(axis=0) / n_rows
     return low, high, mean, np.where(constant, 0.0, np.sqrt(variance) * unit)

@@ -7,6 +7,7 @@ import torch
 from torch.utils.data import Dataset
 
 from .._models._scaling import row_blocks
+from .._weights import drawn_by_weight
 
 __all__ = ["Orders", "RowDataset", "TensorBatches"]
 
@@ -74,13 +75,17 @@ class Orders:
     n_rows, batch_size, n_members : int
     generator : torch.Generator
         Source of the orders.
+    weights : ndarray of shape (n_rows,) or None, default=None
+        How many rows each counts for: a pass has it so often, but for less than one
+        time.
     """
 
-    def __init__(self, n_rows, batch_size, n_members, generator):
+    def __init__(self, n_rows, batch_size, n_members, generator, weights=None):
         self.n_rows = n_rows
         self.batch_size = min(batch_size, n_rows)
         self.n_members = n_members
         self.generator = generator
+        self.weights = weights
         self.pending = None
 
     def draw(self, n_batches):
@@ -96,14 +101,18 @@ class Orders:
 
     def _new_pass(self):
         per_pass = self.n_rows // self.batch_size
-        orders = torch.stack(
-            [
-                torch.randperm(self.n_rows, generator=self.generator)
-                for _ in range(self.n_members)
-            ]
-        )
+        orders = torch.stack([self._one_order() for _ in range(self.n_members)])
         used = orders[:, : per_pass * self.batch_size]
         return used.unflatten(1, (per_pass, self.batch_size)).transpose(0, 1)
+
+    def _one_order(self):
+        order = torch.randperm(self.n_rows, generator=self.generator)
+        if self.weights is None:
+            return order
+        start = torch.rand((), generator=self.generator, dtype=torch.float64)
+        drawn = order[drawn_by_weight(self.weights[order.numpy()], start.item())]
+        # A row that comes more than once would meet itself in a batch.
+        return drawn[torch.randperm(self.n_rows, generator=self.generator)]
 
     def state_dict(self):
         """What decides all orders to come."""

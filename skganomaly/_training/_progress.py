@@ -17,7 +17,7 @@ from ._checkpoint import FitCheckpoint, dumps, loads
 from ._net import DiscriminatorRestart, ProgressBar
 from ._plain import fingerprint, flat, in_words, plain
 
-__all__ = ["Progress", "position"]
+__all__ = ["Progress", "has_checkpoint", "position"]
 
 # What no training depends on. Whether it has rows held out shows in these.
 _FREE = {"contamination", "false_alarm_rate", "max_references", "score_type"}
@@ -27,6 +27,7 @@ _GROWS = {"max_steps", "search__encoder_steps"}
 _ROWS = {
     "X": "X has other rows",
     "groups": "rows belong to other groups",
+    "weights": "sample_weight is another",
     "trained": "other rows are held out",
     "earlier_fit": "the fit that warm_start goes on from is another one",
 }
@@ -41,11 +42,14 @@ class Progress:
     detector : BaseDetector
         Whose fit begins. What is gone on from is in the file of its
         :class:`FitCheckpoint` or, with ``warm_start``, in its ``_trainings``.
+    keeps : bool, default=True
+        Whether anything is gone on from, or kept to go on from.
     """
 
-    def __init__(self, detector):
+    def __init__(self, detector, *, keeps=True):
         self.callbacks = [unnamed(callback) for callback in detector.callbacks or ()]
-        found = [c for c in self.callbacks if isinstance(c, FitCheckpoint)]
+        self.keeps = keeps
+        found = [c for c in self.callbacks if keeps and isinstance(c, FitCheckpoint)]
         if len(found) > 1:
             raise ValueError(
                 f"callbacks has {len(found)} FitCheckpoints, and a fit is kept in one "
@@ -59,7 +63,7 @@ class Progress:
         if found:
             self.checkpoint._check()
             self.stored = self.checkpoint._read()
-        earlier = getattr(detector, "_trainings", None)
+        earlier = getattr(detector, "_trainings", None) if keeps else None
         self.warm = earlier is not None and (
             self.stored is None or self.stored["ended"]
         )
@@ -67,7 +71,7 @@ class Progress:
             self.stored = loads(earlier.tobytes(), "What the earlier fit kept")
         if earlier is not None:
             self.inputs["earlier_fit"] = fingerprint(earlier[np.newaxis])
-        elif detector.warm_start and hasattr(detector, "_trainings"):
+        elif keeps and detector.warm_start and hasattr(detector, "_trainings"):
             warnings.warn(
                 "There is nothing to go on from, as the earlier fit was not one with "
                 "warm_start=True. Training starts anew.",
@@ -78,7 +82,7 @@ class Progress:
     @property
     def active(self):
         """Whether anything is kept."""
-        return self.checkpoint is not None or self.detector.warm_start
+        return self.checkpoint is not None or (self.keeps and self.detector.warm_start)
 
     def draw_seed(self):
         """The seed of the fit: that of the one it goes on from, or a new one."""
@@ -96,7 +100,7 @@ class Progress:
         settings : Settings
         device : torch.device
         X : ndarray of shape (n_rows, n_features)
-        groups : ndarray of shape (n_rows,)
+        groups : RowGroups
         trained : ndarray of shape (n_trained, n_features)
             Rows of X that are trained on.
         """
@@ -114,7 +118,10 @@ class Progress:
                 in_words(c) for c in self.callbacks if c is not self.checkpoint
             ],
             "X": fingerprint(X),
-            "groups": fingerprint(groups[np.newaxis]),
+            "groups": fingerprint(groups.labels[np.newaxis]),
+            "weights": None
+            if groups.weights is None
+            else fingerprint(groups.weights[np.newaxis]),
             "trained": fingerprint(trained),
             **{k: v for k, v in flat(names) if k.split("__")[0] not in _FREE},
         }
@@ -255,6 +262,11 @@ class _Keeper(Callback):
     def on_batch_end(self, net, **kwargs):
         """Write, if it is time."""
         self.progress.look(net)
+
+
+def has_checkpoint(callbacks):
+    """Whether one of a user's callbacks keeps the fit in a file."""
+    return any(isinstance(unnamed(c), FitCheckpoint) for c in callbacks or ())
 
 
 def position(state):

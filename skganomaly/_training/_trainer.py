@@ -203,11 +203,15 @@ class Trainer:
     progress : Progress
     aside : ndarray of shape (n_rows, n_features) or None, default=None
         Rows that :class:`~skganomaly.callbacks.HeldOutStopping` looks at.
+    weights : ndarray of shape (n_rows,) or None, default=None
+        How many rows each counts for; None if all count alike.
 
     Attributes
     ----------
     record : Record
         Of all trainings until now. A method that starts again begins a new one.
+    start : Method or None
+        Trained networks that the first method built goes on with.
     """
 
     def __init__(
@@ -221,6 +225,7 @@ class Trainer:
         tasks: FitTasks,
         progress: Progress,
         aside: np.ndarray | None = None,
+        weights: np.ndarray | None = None,
     ) -> None:
         self.detector = detector
         self.settings = settings
@@ -231,7 +236,9 @@ class Trainer:
         self.tasks = tasks
         self.progress = progress
         self.aside = aside
+        self.weights = weights
         self.record = Record()
+        self.start: Method | None = None
         self._rows: RowDataset | None = None
 
     def build(self, method: type[Method]) -> Method:
@@ -245,6 +252,9 @@ class Trainer:
         -------
         Method
         """
+        if self.start is not None:
+            built, self.start = self.start, None
+            return built
         builder = Builder(self.settings, self.generator)
         built = method(builder, self.settings).to(self.device)
         # A score that there are no parts for is refused now, not after the training.
@@ -263,6 +273,16 @@ class Trainer:
             yield torch.from_numpy(self.scaling.transform(self.X[block])).to(
                 self.device
             )
+
+    def orders(self, batch_size: int, n_members: int = 1) -> Orders:
+        """What decides which rows come when, more often those of more weight.
+
+        Parameters
+        ----------
+        batch_size : int
+        n_members : int, default=1
+        """
+        return Orders(len(self.X), batch_size, n_members, self.generator, self.weights)
 
     def callbacks(self) -> list[Any]:
         """Copies of the user's callbacks, to listen to one training or more."""
@@ -399,7 +419,7 @@ class Trainer:
         batch_size = min(settings.batch_size, n_rows)
         losses = self.device_generator() if game.draws else None
         sources = {"noise": self.device_generator(), "losses": losses}
-        orders = Orders(n_rows, batch_size, settings.n_members, self.generator)
+        orders = self.orders(batch_size, settings.n_members)
         options = {
             "batch_size": batch_size,
             "max_epochs": len(

@@ -147,6 +147,8 @@ _FACTORIES = {
         search=EncoderSearch(residual_loss="l2", feature_weight=0.5),
     ),
     "Autoencoder": lambda: skganomaly.AutoencoderDetector(),
+    "GANomaly-trim": lambda: skganomaly.GANomalyDetector(trim=0.1),
+    "Autoencoder-trim": lambda: skganomaly.AutoencoderDetector(trim=0.1),
     "GANomaly-paper": lambda: skganomaly.GANomalyDetector.from_paper(),
     "kNN": lambda: _scaled(KNNDistance()),
     "kNN-minmax": lambda: make_pipeline(MinMaxScaler(), KNNDistance()),
@@ -157,7 +159,13 @@ _FACTORIES = {
     "PyOD-AE": lambda: _pyod("auto_encoder", "AutoEncoder", verbose=0),
     "PyOD-AnoGAN": lambda: _pyod("anogan", "AnoGAN"),
 }
-_BY_NAME_ONLY = ("GANomaly-latent", "AnoGAN-published", "PyOD-AnoGAN")
+_BY_NAME_ONLY = (
+    "GANomaly-latent",
+    "AnoGAN-published",
+    "GANomaly-trim",
+    "Autoencoder-trim",
+    "PyOD-AnoGAN",
+)
 
 
 def get_detectors(names: Sequence[str] | None = None) -> dict[str, Any]:
@@ -172,7 +180,8 @@ def get_detectors(names: Sequence[str] | None = None) -> dict[str, Any]:
         OneClassSVM and IForest on standardised columns, and when PyOD is installed its
         PyOD-KNN and PyOD-AE on standardised columns. By name only: GANomaly-latent and
         AnoGAN-published, the published scores on the networks of GANomaly and AnoGAN
-        (that of f-AnoGAN), and PyOD-AnoGAN.
+        (that of f-AnoGAN), GANomaly-trim and Autoencoder-trim, which leave out a tenth
+        of their training rows, and PyOD-AnoGAN.
 
     Returns
     -------

@@ -218,6 +218,14 @@ def _add_compare_options(parser):
         ),
     )
     parser.add_argument(
+        "--contamination",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of the training rows of one-class to replace by anomalies, such as "
+        "0.05 (default: none)",
+    )
+    parser.add_argument(
         "--seeds",
         type=_positive,
         metavar="N",
@@ -308,6 +316,7 @@ def _run_compare(options):
             datasets,
             range(n_seeds),
             protocol=options.protocol,
+            contamination=options.contamination,
             max_train=options.max_train,
             max_test=options.max_test,
             n_jobs=options.jobs,

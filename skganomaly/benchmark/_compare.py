@@ -7,6 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterable, Mapping
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 import joblib
@@ -30,6 +31,7 @@ COLUMNS = (
     "dataset",
     "class",
     "protocol",
+    "contamination",
     "seed",
     "n_train",
     "n_test",
@@ -57,6 +59,7 @@ def compare(
     seeds: Iterable[int] = (0, 1, 2),
     *,
     protocol: Literal["one-class", "leave-one-class-out", "contaminated"] = "one-class",
+    contamination: float = 0.0,
     max_train: int = 10_000,
     max_test: int = 10_000,
     n_jobs: int = 1,
@@ -88,6 +91,9 @@ def compare(
         - "contaminated": train on a random half of all rows, anomalies included, test
           on the other half. In data with classes each class in turn is the anomaly.
 
+    contamination : float in [0, 0.5), default=0.0
+        Share of the training rows of "one-class" that is replaced by anomalies, which
+        are then no test rows; at most half of the anomalies there are.
     max_train : int, default=10000
         Maximum number of training rows, at least 2; which ones are left out is random.
     max_test : int, default=10000
@@ -105,7 +111,8 @@ def compare(
     results : DataFrame
         One row for each detector, data set, seed and, where classes take turns, class:
 
-        - detector, dataset, class (empty where anomalies are fixed), protocol, seed;
+        - detector, dataset, class (empty where anomalies are fixed), protocol,
+          contamination, seed;
         - n_train, n_test, n_features;
         - roc_auc, average_precision: with the anomaly as the positive class;
         - f1: of the anomalies, at the detector's own default threshold;
@@ -147,6 +154,7 @@ def compare(
         datasets,
         seeds,
         protocol=protocol,
+        contamination=contamination,
         max_train=max_train,
         max_test=max_test,
         n_jobs=n_jobs,
@@ -169,6 +177,7 @@ def iterate_comparison(
     n_jobs,
     n_threads,
     verbose,
+    contamination=0.0,
 ):
     """Check the arguments of :func:`compare`, then yield its rows as they come."""
     if not isinstance(detectors, Mapping) or not detectors:
@@ -192,10 +201,27 @@ def iterate_comparison(
         raise ValueError(
             f"protocol must be one of {list(PROTOCOLS)}, got {protocol!r}."
         )
+    check_scalar(
+        contamination,
+        "contamination",
+        Real,
+        min_val=0,
+        max_val=0.5,
+        include_boundaries="left",
+    )
+    if contamination and protocol != "one-class":
+        raise ValueError(
+            f"contamination={contamination:g} puts anomalies among the training rows "
+            f"of protocol 'one-class', and protocol is {protocol!r}. Leave out one."
+        )
     check_scalar(max_train, "max_train", (int, np.integer), min_val=2)
     check_scalar(max_test, "max_test", (int, np.integer), min_val=2)
     check_scalar(n_threads, "n_threads", (int, np.integer), min_val=1)
-    limits = {"max_train": max_train, "max_test": max_test}
+    limits = {
+        "max_train": max_train,
+        "max_test": max_test,
+        "contamination": contamination,
+    }
     progress = tqdm(
         total=len(datasets) * len(seeds) * len(wrapped),
         disable=not verbose,
@@ -258,6 +284,7 @@ def _iterate(detectors, datasets, seeds, protocol, limits, n_jobs, n_threads, pr
         # Consumed piece by piece, so that few data sets are in memory at a time.
         for name in datasets:
             same = {"dataset": name, "protocol": protocol}
+            same["contamination"] = limits["contamination"]
             try:
                 data = datasets[name]
                 turns = len(data.classes or (None,))

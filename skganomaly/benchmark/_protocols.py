@@ -29,14 +29,16 @@ class Split:
     anomalous: np.ndarray
 
 
-def iterate_splits(dataset, protocol, seed, *, max_train=10_000, max_test=10_000):
+def iterate_splits(
+    dataset, protocol, seed, *, max_train=10_000, max_test=10_000, contamination=0.0
+):
     """Divide a data set as a protocol says, once for each class that takes a turn.
 
     Parameters
     ----------
     dataset : AnomalyDataset
         The data.
-    protocol, max_train, max_test
+    protocol, max_train, max_test, contamination
         As in :func:`compare`.
     seed : int
         Seed of every draw.
@@ -49,7 +51,8 @@ def iterate_splits(dataset, protocol, seed, *, max_train=10_000, max_test=10_000
     Raises
     ------
     ValueError
-        If the protocol needs classes and the data set has none.
+        If the protocol needs classes and the data set has none, or if there are too few
+        anomalies for the contamination.
     """
     if protocol == "leave-one-class-out" and dataset.classes is None:
         raise ValueError(
@@ -74,13 +77,31 @@ def iterate_splits(dataset, protocol, seed, *, max_train=10_000, max_test=10_000
             rows = rng.permutation(np.flatnonzero(normal))
             share = 0.5 if protocol == "one-class" else 0.8
             train = rows[: round(share * len(rows) - 1e-9)]
+        train = train[:max_train]
+        if contamination:
+            strange = ~normal
+            if dataset.test_rows is not None:
+                strange = strange & ~dataset.test_rows
+            train = _contaminated(train, np.flatnonzero(strange), contamination, rng)
         outside = np.ones(len(target), dtype=bool)
         outside[train] = False
         if protocol == "one-class" and dataset.test_rows is not None:
             outside = dataset.test_rows
         test = rng.permutation(np.flatnonzero(outside))
         test = np.sort(_draw_both(test, normal, max_test))
-        yield Split(special, np.sort(train[:max_train]), test, ~normal[test])
+        yield Split(special, np.sort(train), test, ~normal[test])
+
+
+def _contaminated(train, anomalies, share, rng):
+    """Training rows with anomalies in the place of some, at most half of these."""
+    n_bad, most = round(share * len(train)), len(anomalies) // 2
+    if n_bad > most:
+        raise ValueError(
+            f"contamination={share:g} of {len(train)} training rows takes {n_bad} "
+            f"anomalies, and half of those there are is {most}. Lower max_train or "
+            "contamination."
+        )
+    return np.append(train[n_bad:], rng.permutation(anomalies)[:n_bad])
 
 
 def _draw_both(rows, normal, most):

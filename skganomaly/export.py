@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import onnx
+    from numpy.typing import NDArray
 
 __all__ = ["register_converters", "to_onnx"]
 
@@ -115,17 +116,20 @@ def to_onnx(
         raise ValueError(
             "A pipeline does not know the columns that it takes: pass some rows as X."
         )
+    rows = np.zeros((1, *detector.input_shape_)) if X is None else X[:_N_TRIED]
+    expected = None if X is None else _scores(rows, steps, detector)
+    inputs = _inputs(rows)
     register_converters()
     graph = skl2onnx.convert_sklearn(
         make_pipeline(*steps, detector),
         f"skganomaly {type(detector).__name__}",
-        _input_types(X, detector),
+        [(name, _type_of(values)) for name, values in inputs.items()],
         target_opset=target_opset,
         custom_conversion_functions={SimpleImputer: _convert_imputer},
     )
     onnx.helper.set_model_props(graph, dict(_metadata(model, detector)))
-    if X is not None:
-        _try(graph, X[:_N_TRIED], steps, detector)
+    if expected is not None:
+        _compare(graph, inputs, expected, [*steps, detector])
     return graph
 
 
@@ -191,34 +195,27 @@ def _check(detector: Any) -> None:
         )
 
 
-def _input_types(X: Any, detector: BaseDetector) -> list[tuple[str, Any]]:
-    """Name and type of each input."""
-    from skl2onnx.common.data_types import (
-        DoubleTensorType,
-        StringTensorType,
-        guess_data_type,
-    )
-
-    if hasattr(X, "dtypes"):
-        # One type for all numbers, as skl2onnx takes columns that go together for being
-        # of the type of their first.
-        return [
-            (name, (DoubleTensorType if number else StringTensorType)([None, 1]))
-            for name, number in _columns(X).items()
-        ]
-    if X is None:
-        return [("X", DoubleTensorType([None, *detector.input_shape_]))]
-    ((_, kind),) = guess_data_type(np.asarray(X))
-    kind.shape = [None, *np.shape(X)[1:]]
-    return [("X", kind)]
-
-
-def _columns(frame: Any) -> dict[str, bool]:
-    """Whether there are numbers in each column."""
+def _inputs(X: Any) -> dict[str, NDArray[Any]]:
+    """The arrays that a graph is fed with for some rows."""
+    if not hasattr(X, "columns"):
+        return {"X": np.asarray(X)}
+    # One dtype for all numbers, as skl2onnx takes columns that go into one step for
+    # being of the type of the first.
     return {
-        name: getattr(dtype, "kind", "O") in "biuf"
-        for name, dtype in zip(frame.columns, frame.dtypes, strict=True)
+        name: np.asarray(
+            X[name],
+            dtype=np.float64 if getattr(dtype, "kind", "O") in "biuf" else object,
+        )[:, np.newaxis]
+        for name, dtype in zip(X.columns, X.dtypes, strict=True)
     }
+
+
+def _type_of(values: NDArray[Any]) -> Any:
+    from skl2onnx.common.data_types import guess_data_type
+
+    ((_, kind),) = guess_data_type(values)
+    kind.shape = [None, *values.shape[1:]]
+    return kind
 
 
 def _metadata(model: Any, detector: BaseDetector) -> Iterator[tuple[str, str]]:
@@ -234,37 +231,42 @@ def _metadata(model: Any, detector: BaseDetector) -> Iterator[tuple[str, str]]:
     yield "versions", json.dumps({"skganomaly": __version__, **versions})
 
 
-def _try(graph, X, steps, detector):
+@own_settings()
+def _scores(X, steps, detector):
+    """Scores of rows, each taken for new."""
+    rows = torch.tensor(detector._validate(transform_by(steps, X)))
+    with torch.inference_mode():
+        return detector.model_(rows).double().cpu().numpy()
+
+
+def _compare(graph, inputs, expected, steps):
     """Refuse a graph whose scores are not those of the model."""
     import onnxruntime
 
+    names = ", ".join(type(step).__name__ for step in steps)
+    advice = "Convert the steps one by one to find the one at fault, and replace it."
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    if hasattr(X, "dtypes"):
-        feed = {
-            name: np.asarray(X[name], dtype=np.float64 if number else object)[:, None]
-            for name, number in _columns(X).items()
-        }
-    else:
-        feed = {"X": np.asarray(X)}
-    _, scores, _ = session.run(None, feed)
-    with own_settings(), torch.inference_mode():
-        rows = torch.from_numpy(detector._validate(transform_by(steps, X)))
-        expected = detector.model_(rows).double().cpu().numpy()
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(
+            graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        _, scores, _ = session.run(None, inputs)
+    except Exception as error:
+        raise ValueError(
+            f"What skl2onnx makes of {names} does not run; the error above says why. "
+            f"{advice}"
+        ) from error
     # A row that meets itself is at a distance of what rounding makes of zero.
-    itself = np.maximum(scores, expected) < detector.reference_scores_[0]
+    itself = np.maximum(scores, expected) < steps[-1].reference_scores_[0]
     alike = np.isclose(scores, expected, rtol=_TOLERANCE, atol=_TOLERANCE)
     wrong = ~(alike | itself)
     if wrong.any():
         i = int(np.argmax(wrong))
-        names = ", ".join(type(step).__name__ for step in [*steps, detector])
         raise ValueError(
-            f"The graph is not what {names} do: it gives row {i} of X the score "
-            f"{scores[i]:g}, and the model {expected[i]:g}. Compare the steps one by "
-            "one with what skl2onnx makes of them."
+            f"What skl2onnx makes of {names} is not what they do: it gives row {i} of "
+            f"X the score {scores[i]:g}, and they {expected[i]:g}. {advice}"
         )
 
 
@@ -313,9 +315,9 @@ def _convert(scope, operator, container):
 
 def _convert_imputer(scope, operator, container):
     """Fill numbers in double precision, for which onnxruntime has no Imputer."""
+    import onnx
     from skl2onnx.common._registration import get_converter
     from skl2onnx.common.data_types import DoubleTensorType
-    import onnx
 
     imputer = operator.raw_operator
     double = isinstance(operator.outputs[0].type, DoubleTensorType)
@@ -384,7 +386,7 @@ class _Verdict(nn.Module):
         super().__init__()
         self.model = copy.deepcopy(detector.model_).cpu()
         self.threshold = float(detector.threshold_)
-        scores = torch.from_numpy(detector.reference_scores_)
+        scores = torch.tensor(detector.reference_scores_)
         self.n_references = len(scores)
         # Filled up to a power of two, for a search by bisection.
         filled = scores.new_full((2 ** len(scores).bit_length(),), torch.inf)

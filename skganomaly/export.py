@@ -156,7 +156,7 @@ def register_converters() -> None:
         )
 
 
-def _derived(cls: type = BaseDetector) -> Iterator[type]:
+def _derived(cls: type[Any] = BaseDetector) -> Iterator[type[Any]]:
     for child in cls.__subclasses__():
         yield child
         yield from _derived(child)

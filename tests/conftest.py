@@ -15,10 +15,12 @@ from skganomaly.searches import EncoderSearch
 
 def pytest_collection_modifyitems(items):
     """Skip the examples in docstrings that need a package that is not there."""
-    if importlib.util.find_spec("pyod") is None:
-        for item in items:
-            if item.nodeid.startswith("skganomaly/interop.py"):
-                item.add_marker(pytest.mark.skip(reason="pyod is not installed"))
+    for module, package in (("interop", "pyod"), ("export", "skl2onnx")):
+        if importlib.util.find_spec(package) is None:
+            skip = pytest.mark.skip(reason=f"{package} is not installed")
+            for item in items:
+                if item.nodeid.startswith(f"skganomaly/{module}.py"):
+                    item.add_marker(skip)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -17,7 +17,7 @@ import torch
 import skganomaly
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
 from skganomaly.architectures import MLP
-from skganomaly.images import DefectDiscriminator, ImageDetector
+from skganomaly.images import DefectDiscriminator, DrawnDefects, ImageDetector
 from skganomaly.searches import EncoderSearch
 from skganomaly.timeseries import TimeSeriesDetector
 
@@ -49,7 +49,8 @@ def image_detector():
     images = rng.normal(128, 20, size=(24, 32, 32)).astype(np.uint8)
     images_new = images[:4].copy()
     images_new[2:, 8:20, 10:20] = 250
-    method = DefectDiscriminator(scales=(1.0,), n_steps=60, batch_size=4)
+    draw = DrawnDefects(contrasts=(3.0, 6.0))
+    method = DefectDiscriminator(draw=draw, scales=(1.0,), n_steps=150, batch_size=4)
     detector = ImageDetector(
         method=method, random_state=0, device="cpu", threshold="max"
     ).fit(images)

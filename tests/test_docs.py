@@ -292,6 +292,7 @@ PAGES = [
     "docs/embeddings.rst",
     "docs/images.rst",
     "docs/model_selection.rst",
+    "docs/onnx.rst",
     "docs/own_detector.rst",
     "docs/plotting.rst",
     "docs/pyod.rst",
@@ -313,6 +314,9 @@ def test_code_of_pages_runs(page, tmp_path, monkeypatch, capsys):
     if page == "docs/callbacks.rst":
         pytest.importorskip("sklearn.callback", reason="scikit-learn before 1.9")
         pytest.importorskip("rich", reason="rich is not installed")
+    if page == "docs/onnx.rst":
+        for package in ("onnx", "onnxruntime", "onnxscript", "skl2onnx"):
+            pytest.importorskip(package, reason=f"{package} is not installed")
     if page == "docs/images.rst":
         pytest.importorskip("PIL", reason="Pillow is not installed")
     monkeypatch.chdir(tmp_path)

@@ -61,7 +61,9 @@ class Fitted(nn.Module):
         for name, tensor in tensors.items():
             # Not every accelerator has double precision.
             single = tensor.float() if tensor.is_floating_point() else tensor
-            self.register_buffer(name, single)
+            # Alone, as a part of what something larger was computed in would be stored
+            # with all of it.
+            self.register_buffer(name, single.contiguous())
 
     def _load_from_state_dict(self, state, prefix, *args):
         # What is not there before a fit has no shape that could be compared. What is

@@ -23,7 +23,7 @@ from ._health import (
     still_falling,
     too_few_references,
 )
-from ._models._scaling import fit_scaling
+from ._models._scaling import column_statistics, fit_scaling
 from ._near_copies import find_near_copies
 from ._row_shape import resolve_input_shape
 from ._seed import draw_seed
@@ -32,7 +32,7 @@ from ._training._fit_tasks import FitTasks
 from ._training._net import mean_losses
 from ._training._trainer import Record, Trainer
 from ._validation import validate_rows
-from ._value_range import column_range, group_range
+from ._value_range import group_range
 from .reports import TrainingReport
 
 if TYPE_CHECKING:
@@ -94,8 +94,9 @@ def learn(detector: Any, X: Any, y: Any, groups: Any) -> None:
     if not len(division.X_held_out):
         detector._check_held_out(detector.threshold)
     settings = detector._settle_steps(settings, division.groups.n_groups)
-    scaling = fit_scaling(settings.scaler, input_shape, division.X)
-    columns = column_range(division.X)
+    statistics = column_statistics(division.X)
+    scaling = fit_scaling(settings.scaler, input_shape, division.X, statistics)
+    columns = statistics.range
 
     def describe(method, generator):
         model = detector._new_model(settings, scaling, method).freeze()

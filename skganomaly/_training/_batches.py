@@ -60,7 +60,7 @@ def _fits(n_bytes, device):
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return n_bytes <= free / 4
-    return n_bytes <= 2**32
+    return n_bytes <= 2**29
 
 
 class Orders:
@@ -74,13 +74,17 @@ class Orders:
     n_rows, batch_size, n_members : int
     generator : torch.Generator
         Source of the orders.
+    max_batches : int or None, default=None
+        How many batches will be drawn in all, if that is known: no more of a pass are
+        kept.
     """
 
-    def __init__(self, n_rows, batch_size, n_members, generator):
+    def __init__(self, n_rows, batch_size, n_members, generator, max_batches=None):
         self.n_rows = n_rows
         self.batch_size = min(batch_size, n_rows)
         self.n_members = n_members
         self.generator = generator
+        self.max_batches = max_batches
         self.pending = None
 
     def draw(self, n_batches):
@@ -96,14 +100,15 @@ class Orders:
 
     def _new_pass(self):
         per_pass = self.n_rows // self.batch_size
-        orders = torch.stack(
-            [
-                torch.randperm(self.n_rows, generator=self.generator)
-                for _ in range(self.n_members)
-            ]
-        )
-        used = orders[:, : per_pass * self.batch_size]
-        return used.unflatten(1, (per_pass, self.batch_size)).transpose(0, 1)
+        if self.max_batches is not None:
+            per_pass = min(per_pass, self.max_batches)
+        shape = self.n_members, per_pass, self.batch_size
+        orders = torch.empty(shape, dtype=torch.int64, device="cpu")
+        for order in orders.flatten(1):
+            # One at a time, as those of very many rows are large.
+            drawn = torch.randperm(self.n_rows, generator=self.generator)
+            order.copy_(drawn[: len(order)])
+        return orders.transpose(0, 1)
 
     def state_dict(self):
         """What decides all orders to come."""

@@ -353,7 +353,9 @@ class Trainer:
         batch_size = min(settings.batch_size, n_rows)
         losses = self.device_generator() if game.draws else None
         sources = {"noise": self.device_generator(), "losses": losses}
-        orders = Orders(n_rows, batch_size, settings.n_members, self.generator)
+        orders = Orders(
+            n_rows, batch_size, settings.n_members, self.generator, max_steps
+        )
         options = {
             "batch_size": batch_size,
             "max_epochs": len(

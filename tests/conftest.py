@@ -15,10 +15,13 @@ from skganomaly.searches import EncoderSearch
 
 def pytest_collection_modifyitems(items):
     """Skip the examples in docstrings that need a package that is not there."""
-    if importlib.util.find_spec("pyod") is None:
-        for item in items:
-            if item.nodeid.startswith("skganomaly/interop.py"):
-                item.add_marker(pytest.mark.skip(reason="pyod is not installed"))
+    needed = {"skganomaly/interop.py": "pyod", "skganomaly/distributed/": "dask"}
+    for path, package in needed.items():
+        if importlib.util.find_spec(package) is None:
+            for item in items:
+                if item.nodeid.startswith(path):
+                    reason = f"{package} is not installed"
+                    item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(autouse=True, scope="session")

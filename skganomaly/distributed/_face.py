@@ -96,14 +96,13 @@ def fit(
 
     Examples
     --------
-    >>> import numpy as np
+    >>> import dask.array as da
     >>> from skganomaly import GANomalyDetector
     >>> from skganomaly.distributed import fit, score
-    >>> dask_array = __import__("pytest").importorskip("dask.array")
-    >>> X = dask_array.random.default_rng(0).normal(size=(2000, 4), chunks=(500, 4))
-    >>> detector = fit(GANomalyDetector(max_steps=50, random_state=0), X, n_rows=500)
-    >>> score(detector, X)
-    dask.array<..., shape=(2000,), dtype=float64, chunksize=(500,), ...>
+    >>> X = da.random.default_rng(0).normal(size=(2000, 4), chunks=(500, 4))
+    >>> detector = GANomalyDetector(n_members=1, max_steps=50, random_state=0)
+    >>> score(fit(detector, X, n_rows=500), X).chunks
+    ((500, 500, 500, 500),)
     """
     if not isinstance(detector, BaseDetector):
         raise TypeError(
@@ -174,9 +173,9 @@ def sample(
 
     Examples
     --------
+    >>> import dask.array as da
     >>> from skganomaly.distributed import sample
-    >>> dask_array = __import__("pytest").importorskip("dask.array")
-    >>> sample(dask_array.ones((100, 3), chunks=(30, 3)), 20, random_state=0).shape
+    >>> sample(da.ones((100, 3), chunks=(30, 3)), 20, random_state=0).shape
     (20, 3)
     """
     check_scalar(n_rows, "n_rows", Integral, min_val=1)
@@ -214,8 +213,8 @@ def score(
     -------
     array, frame, dataset or reader
         Of a Dask array, an array of shape (n_rows,). Otherwise what came, with one more
-        column of the name `method`; of an Arrow dataset, a
-        :class:`pyarrow.RecordBatchReader` over that, which can be written or read once.
+        column of the name `method`; of an Arrow dataset, a ``RecordBatchReader`` over
+        that, which can be written or read once.
 
     Raises
     ------

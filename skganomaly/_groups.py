@@ -262,21 +262,28 @@ def _find_copies(X, one_unit):
             reach = tolerance * np.abs(weights).sum()
             reach = reach + (resolution + 1e-12) * (np.abs(next_) + n_features)
             close = block.start + np.flatnonzero(next_ - here <= reach)
-            pairs.append(np.stack([order[close], order[close + ahead]]))
+            close = np.stack([order[close], order[close + ahead]])
+            # In a large table most rows are close to the next, and hardly any equal.
+            pairs.append(close[:, _equal(X, close, scale, tolerance, resolution)])
     del places, order
     pairs = np.concatenate(pairs, axis=1)
+    if not pairs.size:
+        return np.arange(n_rows)
+    links = coo_array((np.ones(pairs.shape[1]), pairs), (n_rows, n_rows))
+    _, component = connected_components(links, directed=False)
+    return _number(component)
+
+
+def _equal(X, pairs, scale, tolerance, resolution):
+    """Whether the rows of pairs, (2, n_pairs), are equal but for rounding."""
     equal = np.empty(pairs.shape[1], dtype=bool)
-    for block in row_blocks(pairs.shape[1], n_features):
+    for block in row_blocks(pairs.shape[1], X.shape[1]):
         a, b = (np.asarray(X[rows[block]], dtype=np.float64) for rows in pairs)
         with np.errstate(over="ignore"):
             allowed = tolerance * np.where(np.isfinite(scale), scale, 0)
             allowed = allowed + resolution * np.abs(a)
             equal[block] = (np.abs(a - b) <= allowed).all(axis=1)
-    if not equal.any():
-        return np.arange(n_rows)
-    links = coo_array((np.ones(equal.sum()), pairs[:, equal]), (n_rows, n_rows))
-    _, component = connected_components(links, directed=False)
-    return _number(component)
+    return equal
 
 
 def _repeats_by_chance(X, copies):

@@ -8,7 +8,6 @@ from operator import add
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.utils import _safe_indexing
 
 from .._models._scaling import column_statistics
 
@@ -81,9 +80,7 @@ class Draw:
         chosen = np.flatnonzero(keys < below)
         chosen = chosen[_smallest(keys[chosen], self.n_rows)]
         statistics = _describe(block) if self.describe and len(block) else None
-        return Drawn(
-            _safe_indexing(block, chosen), keys[chosen], len(block), statistics
-        )
+        return Drawn(_taken(block, chosen), keys[chosen], len(block), statistics)
 
     def merge(self, parts: Sequence[Drawn]) -> Drawn:
         """What would have been kept of the rows of several blocks together."""
@@ -93,7 +90,7 @@ class Draw:
         statistics = [part.statistics for part in parts]
         with np.errstate(invalid="ignore"):
             known = None if None in statistics else reduce(add, statistics)
-        rows = _safe_indexing(_joined([part.rows for part in parts]), chosen)
+        rows = _taken(_joined([part.rows for part in parts]), chosen)
         n_rows = sum(part.n_rows for part in parts)
         return Drawn(rows, keys[chosen], n_rows, known)
 
@@ -115,6 +112,10 @@ def _smallest(keys, n):
     if len(keys) <= n:
         return np.arange(len(keys))
     return np.sort(np.argpartition(keys, n - 1)[:n])
+
+
+def _taken(rows, places):
+    return rows[places] if isinstance(rows, np.ndarray) else rows.iloc[places]
 
 
 def _joined(rows):

@@ -59,14 +59,18 @@ def draw(source, columns, plan):
 
 def add_scores(source, columns, function, name, dtype):
     """The frame with one more column."""
+    names = source.columns
 
     def of_frames(frames):
         for frame in frames:
+            frame.columns = names
             yield frame.assign(**{name: function(frame[columns])})
 
     kind = DoubleType() if dtype == np.float64 else LongType()
     schema = StructType([*source.schema.fields, StructField(name, kind)])
-    return source.mapInPandas(of_frames, schema)
+    # Spark takes a dot in a name for one of a field.
+    numbered = source.toDF(*(f"column{place}" for place in range(len(names))))
+    return numbered.mapInPandas(of_frames, schema)
 
 
 def _select(source, columns):

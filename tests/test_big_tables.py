@@ -40,15 +40,15 @@ def _peak(call):
 
 def test_memory_is_a_few_numbers_a_row(small_memory, small, tmp_path):
     """Of fit and of predict, however many columns the rows have."""
-    n_rows = 100_000
+    n_rows = 300_000
     X = _mapped(tmp_path / "X.npy", n_rows, 30)
     # A first fit imports modules.
     detector = small(score_type="latent", max_references=200).fit(X[:300])
     # 120 bytes of values each; the order of rows along a line is the most of it.
     assert _peak(lambda: detector.fit(X)) < 40 * n_rows
-    assert _peak(lambda: detector.predict(X[:30_000])) < 40 * 30_000
+    assert _peak(lambda: detector.predict(X[:200_000])) < 40 * 200_000
     # Copies take a little more.
-    twice = np.concatenate([X[:50_000], X[:50_000]])
+    twice = np.concatenate([X[:150_000], X[:150_000]])
     assert _peak(lambda: group_rows(twice)) < 64 * n_rows
 
 

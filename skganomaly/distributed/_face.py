@@ -23,7 +23,9 @@ from ._draw import Draw
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
-    from typing import Literal, TypeVar
+    from typing import Literal, NoReturn, TypeVar
+
+    from numpy.typing import NDArray
 
     _Detector = TypeVar("_Detector", bound=BaseDetector)
     _Method = Literal[
@@ -249,7 +251,7 @@ def score(
     return engine.add_scores(source, columns, function, method, _METHODS[method])
 
 
-def _scores(detector, method, named, rows):
+def _scores(detector: Any, method: str, named: bool, rows: Any) -> NDArray[Any]:
     """Scores of the rows of one block, of which there may be none."""
     if not len(rows):
         return np.empty(0, _METHODS[method])
@@ -293,7 +295,7 @@ def _opened(
     return engine, columns
 
 
-def _rows_read(detector):
+def _rows_read(detector: Any) -> int:
     """The most rows that a training of a detector looks at."""
     steps = [
         detector.max_steps,
@@ -305,7 +307,9 @@ def _rows_read(detector):
     return math.ceil(most / (1 - detector.validation_fraction))
 
 
-def _refuse(detector, rows, columns, statistics):
+def _refuse(
+    detector: Any, rows: Any, columns: list[str] | None, statistics: Any
+) -> NoReturn:
     """Say which values cannot be trained on."""
     # In detail, where the sample has one.
     validate_rows(clone(detector), rows, reset=True)

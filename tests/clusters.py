@@ -73,7 +73,7 @@ def dask():
 def ray():
     import ray
 
-    ray.init(num_cpus=1, include_dashboard=False)
+    ray.init(num_cpus=2, include_dashboard=False)
     try:
         yield (
             lambda frame: ray.data.from_pandas(

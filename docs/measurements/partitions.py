@@ -11,8 +11,6 @@ import warnings
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.dataset
 import torch
 from sklearn.metrics import roc_auc_score
 
@@ -34,6 +32,9 @@ def rows(n_rows, seed):
 
 def measure(n_rows, seed):
     """The AUC and the CPU seconds of a fit on a sample, and of one on all rows."""
+    import pyarrow as pa
+    import pyarrow.dataset
+
     X, new, anomalous = rows(n_rows, seed)
     options = {"max_rows_per_file": 20_000, "max_rows_per_group": 20_000}
     with tempfile.TemporaryDirectory() as folder:

@@ -146,13 +146,14 @@ def score_rows(
 ) -> np.ndarray:
     """Anomaly scores of validated rows, by the score or by one part alone."""
     score = model.score if part is None else model.part_scores[part]
-    chunks, scores = model.chunks(X), []
+    chunks, scores, n_done = model.chunks(X), np.empty(len(X)), 0
     for rows, x in chunks if progress is None else progress(chunks, len(X)):
         own_groups = model.own_groups(rows, x.shape[1], score)
         with torch.inference_mode():
             values = model.scores(x, own_groups, score)
-        scores.append(values[: len(rows)].cpu().numpy())
-    return np.concatenate(scores).astype(np.float64)
+        scores[n_done : n_done + len(rows)] = values[: len(rows)].cpu().numpy()
+        n_done += len(rows)
+    return scores
 
 
 def fit_score(
@@ -245,10 +246,10 @@ def _choose_references(groups, most, generator):
         uniform = torch.rand(len(distinct), generator=generator, dtype=torch.float64)
         drawn, counts = priority_sample(counts, uniform.numpy(), most)
     chosen = drawn[:most]
-    labels = groups.labels[distinct]
-    if (labels[chosen] == labels[chosen[0]]).all() and groups.n_groups > 1:
+    labels = groups.labels[distinct[chosen]]
+    if (labels == labels[0]).all() and groups.n_groups > 1:
         # Its rows would have nobody to be compared with.
-        chosen[-1] = drawn[np.argmax(labels[drawn] != labels[chosen[0]])]
+        chosen[-1] = drawn[np.argmax(groups.labels[distinct[drawn]] != labels[0])]
     chosen = np.sort(chosen)
     return distinct[chosen], counts[chosen]
 
@@ -259,7 +260,9 @@ def _index(model, X, labels, kept, chosen):
     Rows in double precision are recognised in single precision, too. Returned are
     numbers that are the same for references that are equal.
     """
-    members = np.flatnonzero(np.isin(labels, kept))
+    has_reference = np.zeros(labels.max() + 1, dtype=bool)
+    has_reference[kept] = True
+    members = np.flatnonzero(has_reference[labels])
     casts = [np.asarray, to_single] if X.dtype == np.float64 else [np.asarray]
     keys = np.concatenate(
         [

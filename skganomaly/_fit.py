@@ -28,7 +28,7 @@ from ._health import (
     too_few_references,
     whole_images,
 )
-from ._models._scaling import fit_scaling
+from ._models._scaling import column_statistics, fit_scaling
 from ._near_copies import find_near_copies
 from ._row_shape import resolve_input_shape
 from ._seed import draw_seed
@@ -41,7 +41,7 @@ from ._training._progress import Progress, has_checkpoint
 from ._training._trainer import Record, Trainer
 from ._trimming import with_left_out, worst_rows
 from ._validation import validate_rows
-from ._value_range import column_range, group_range
+from ._value_range import group_range
 from ._weights import read_weights
 from .reports import TrainingReport
 
@@ -145,10 +145,11 @@ def learn(
         settings = detector._settle_steps(settings, min(n_groups, start.n_new))
         division.finding = start.finding(settings, n_groups)
     progress.check(settings, device, X, row_groups, division.X)
+    statistics = column_statistics(division.X, weights)
     scaling = None if start is None else start.scaling
     if scaling is None:
-        scaling = fit_scaling(settings.scaler, input_shape, division.X, weights)
-    columns = column_range(division.X)
+        scaling = fit_scaling(settings.scaler, input_shape, division.X, statistics)
+    columns = statistics.range
 
     def describe(method, generator):
         model = detector._new_model(settings, scaling, method).freeze()

@@ -115,12 +115,14 @@ def group_rows(X, groups=None, *, one_unit=False, weights=None):
     """
     named = None if groups is None else read_labels(X, groups)
     copies = _find_copies(X, one_unit)
-    # Rows that are all one have nobody else to be compared with.
-    if copies.max() == 0 or _repeats_by_chance(X, copies):
-        copies = np.arange(len(X))
-    copies = _without_frequent(copies)
-    _, first = np.unique(copies, return_index=True)
-    originals = first[copies]
+    originals = copies
+    # A number for each row takes as much memory as two columns of the table.
+    if copies[-1] < len(X) - 1:
+        # Rows that are all one have nobody else to be compared with.
+        if copies.max() == 0 or _repeats_by_chance(X, copies):
+            copies = np.arange(len(X))
+        copies = _without_frequent(copies)
+        originals = _first_places(copies)[copies]
     if named is None:
         return RowGroups(copies, originals, weights)
     labels = _join(copies, named)
@@ -212,17 +214,25 @@ def read_labels(X, groups, item="row"):
     )
     groups = read_groups(X, groups, words)
     try:
-        return _number(groups)
+        return _number(np.unique(groups, return_inverse=True)[1])
     except TypeError as error:  # Numbers and names have no order.
         raise ValueError(f"{words} {error}") from error
 
 
+def _first_places(labels):
+    """Where each label, a number from 0, comes first; -1 for those that do not come."""
+    places = np.full(int(labels.max(initial=-1)) + 1, -1)
+    # Of several values for one place the last one stays.
+    places[labels[::-1]] = np.arange(len(labels) - 1, -1, -1)
+    return places
+
+
 def _number(labels):
-    """Number labels from 0 in the order of appearance."""
-    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    rank = np.empty_like(first)
-    rank[np.argsort(first)] = np.arange(len(first))
-    return rank[inverse]
+    """Number labels, any numbers from 0, without gaps in the order of appearance."""
+    first = _first_places(labels)
+    begins = np.zeros(len(labels), dtype=bool)
+    begins[first[first >= 0]] = True
+    return (np.cumsum(begins) - 1)[first[labels]]
 
 
 def _join(labels, others):
@@ -260,23 +270,35 @@ def _find_copies(X, one_unit):
             places[block] = np.nan_to_num(((part - center) / scale) @ weights)
     order = np.argsort(places, kind="stable")
     places = places[order]
-    reach = tolerance * np.abs(weights).sum()
-    reach = reach + (resolution + 1e-12) * (np.abs(places) + n_features)
     pairs = [np.empty((2, 0), dtype=int)]
     for ahead in range(1, min(_N_NEXT, n_rows - 1) + 1):
-        close = np.flatnonzero(places[ahead:] - places[:-ahead] <= reach[ahead:])
-        pairs.append(np.stack([order[close], order[close + ahead]]))
+        for block in row_blocks(n_rows - ahead, 1):
+            here, next_ = places[:-ahead][block], places[ahead:][block]
+            reach = tolerance * np.abs(weights).sum()
+            reach = reach + (resolution + 1e-12) * (np.abs(next_) + n_features)
+            close = block.start + np.flatnonzero(next_ - here <= reach)
+            close = np.stack([order[close], order[close + ahead]])
+            # In a large table most rows are close to the next, and hardly any equal.
+            pairs.append(close[:, _equal(X, close, scale, tolerance, resolution)])
+    del places, order
     pairs = np.concatenate(pairs, axis=1)
+    if not pairs.size:
+        return np.arange(n_rows)
+    links = coo_array((np.ones(pairs.shape[1]), pairs), (n_rows, n_rows))
+    _, component = connected_components(links, directed=False)
+    return _number(component)
+
+
+def _equal(X, pairs, scale, tolerance, resolution):
+    """Whether the rows of pairs, (2, n_pairs), are equal but for rounding."""
     equal = np.empty(pairs.shape[1], dtype=bool)
-    for block in row_blocks(pairs.shape[1], n_features):
+    for block in row_blocks(pairs.shape[1], X.shape[1]):
         a, b = (np.asarray(X[rows[block]], dtype=np.float64) for rows in pairs)
         with np.errstate(over="ignore"):
             allowed = tolerance * np.where(np.isfinite(scale), scale, 0)
             allowed = allowed + resolution * np.abs(a)
             equal[block] = (np.abs(a - b) <= allowed).all(axis=1)
-    links = coo_array((np.ones(equal.sum()), pairs[:, equal]), (n_rows, n_rows))
-    _, component = connected_components(links, directed=False)
-    return _number(component)
+    return equal
 
 
 def _repeats_by_chance(X, copies):

@@ -338,8 +338,8 @@ def _refuse_infinite(estimator, X, values, named):
             return
     words = [
         _words_for_bad(X, bad, kind, named)
-        for kind, bad in (("NaN", np.isnan(values)), ("infinity", np.isinf(values)))
-        if bad.any()
+        for kind, is_bad in (("NaN", np.isnan), ("infinity", np.isinf))
+        if (bad := is_bad(values)).any()
     ]
     if words:
         raise ValueError(

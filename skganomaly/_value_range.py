@@ -2,7 +2,7 @@
 
 import numpy as np
 
-__all__ = ["column_range", "group_range", "units_differ"]
+__all__ = ["group_range", "units_differ"]
 
 # A column is in other units where it lies so many half-ranges from the middle of the
 # training values, in so large a share of the rows.
@@ -14,18 +14,13 @@ _MIN_ROWS = 10
 _MAX_ROWS = 1000
 
 
-def column_range(X):
-    """Smallest and largest value of each column, (2, n_columns)."""
-    return np.stack([X.min(axis=0), X.max(axis=0)]).astype(np.float64)
-
-
 def group_range(columns, input_shape):
     """Smallest and largest value of what has one unit: a column, or a channel.
 
     Parameters
     ----------
     columns : ndarray of shape (2, n_columns)
-        See :func:`column_range`.
+        Smallest and largest value of each.
     input_shape : tuple of int
         Shape of one row, channels first.
 

@@ -15,12 +15,17 @@ from skganomaly.searches import EncoderSearch
 
 def pytest_collection_modifyitems(items):
     """Skip the examples in docstrings that need a package that is not there."""
-    for module, package in (("interop", "pyod"), ("export", "skl2onnx")):
+    needed = {
+        "skganomaly/interop.py": "pyod",
+        "skganomaly/export.py": "skl2onnx",
+        "skganomaly/distributed/": "dask",
+    }
+    for path, package in needed.items():
         if importlib.util.find_spec(package) is None:
-            skip = pytest.mark.skip(reason=f"{package} is not installed")
             for item in items:
-                if item.nodeid.startswith(f"skganomaly/{module}.py"):
-                    item.add_marker(skip)
+                if item.nodeid.startswith(path):
+                    reason = f"{package} is not installed"
+                    item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(autouse=True, scope="session")

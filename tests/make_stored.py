@@ -50,14 +50,14 @@ def image_detector():
     images_new = images[:4].copy()
     images_new[2:, 8:20, 10:20] = 250
     draw = DrawnDefects(contrasts=(3.0, 6.0))
-    method = DefectDiscriminator(draw=draw, scales=(1.0,), n_steps=150, batch_size=4)
+    method = DefectDiscriminator(draw=draw, scales=(1.0,), n_steps=200, batch_size=4)
     detector = ImageDetector(
         method=method, random_state=0, device="cpu", threshold="max"
     ).fit(images)
     # Most weights become zero, which makes the file small.
     for method in detector.methods_:
         for weights in method.network.parameters():
-            small = weights.abs() < weights.abs().flatten().quantile(0.9)
+            small = weights.abs() < weights.abs().flatten().quantile(0.8)
             weights.copy_(torch.where(small, 0, weights))
     detector.set_threshold(float(np.median(detector.anomaly_score(images_new))))
     return detector, images_new

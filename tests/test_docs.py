@@ -289,6 +289,7 @@ README = ROOT / "README.rst"
 # Their code runs in seconds; that of the page on accuracy measures time.
 PAGES = [
     "docs/callbacks.rst",
+    "docs/distributed.rst",
     "docs/embeddings.rst",
     "docs/images.rst",
     "docs/model_selection.rst",
@@ -319,6 +320,9 @@ def test_code_of_pages_runs(page, tmp_path, monkeypatch, capsys):
             pytest.importorskip(package, reason=f"{package} is not installed")
     if page == "docs/images.rst":
         pytest.importorskip("PIL", reason="Pillow is not installed")
+    if page == "docs/distributed.rst":
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+        pytest.importorskip("dask.dataframe", reason="dask is not installed")
     monkeypatch.chdir(tmp_path)
     path = ROOT / page
     blocks = _code_blocks(path)

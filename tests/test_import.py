@@ -34,6 +34,10 @@ def test_import_is_lean_and_silent():
         "rich",
         "IPython",
         "PIL",
+        "dask",
+        "pyarrow",
+        "pyspark",
+        "ray",
     )
     result = _run(
         # What these bring along themselves is not our doing.
@@ -48,7 +52,7 @@ def test_import_is_lean_and_silent():
         "before, modules = state(), set(sys.modules)\n"
         "import skganomaly, skganomaly.architectures, skganomaly.thresholds\n"
         "import skganomaly.datasets, skganomaly.model_selection\n"
-        "import skganomaly.images\n"
+        "import skganomaly.distributed, skganomaly.images\n"
         "import skganomaly.pipelines, skganomaly.plotting, skganomaly.timeseries\n"
         "assert state() == before\n"
         f"found = sorted(set({optional!r}) & (set(sys.modules) - modules))\n"

@@ -17,7 +17,8 @@ from skganomaly._memorisation import (
     memorisation,
     memorised_probability,
 )
-from skganomaly._value_range import column_range, group_range, units_differ
+from skganomaly._models._scaling import column_statistics
+from skganomaly._value_range import group_range, units_differ
 from skganomaly.adversaries import Wasserstein
 from skganomaly.reports import Finding, TrainingReport
 from skganomaly.searches import EncoderSearch
@@ -301,7 +302,7 @@ def test_column_in_other_units_is_named():
     """Kilograms and grams, in nearly all rows."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(100, 3)) + 70
-    trained = group_range(column_range(X), (3,))
+    trained = group_range(column_statistics(X).range, (3,))
     new = rng.normal(size=(50, 3)) + 70
     assert units_differ(new, trained) is None
     new[:, 1] *= 1000
@@ -318,12 +319,12 @@ def test_ordinary_anomalies_are_not_in_other_units():
     """However far out one row or one pixel is; and constants have no unit."""
     rng = np.random.default_rng(0)
     images = rng.uniform(size=(20, 48))
-    trained = group_range(column_range(images), (1, 6, 8))
+    trained = group_range(column_statistics(images).range, (1, 6, 8))
     hot = images.copy()
     hot[:, 7] = 50.0
     assert units_differ(hot, trained) is None
     table = np.column_stack([rng.normal(size=100), np.zeros(100)])
-    trained = group_range(column_range(table), (2,))
+    trained = group_range(column_statistics(table).range, (2,))
     strange = table.copy()
     strange[:, 1] = 5.0
     strange[:50, 0] = 1e9

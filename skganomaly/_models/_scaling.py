@@ -1,12 +1,23 @@
 """Scaling of rows, the first thing that a fitted model does."""
 
 import math
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
-__all__ = ["Scaling", "fit_scaling", "row_blocks", "to_single"]
+__all__ = [
+    "ColumnStatistics",
+    "Scaling",
+    "column_statistics",
+    "fit_scaling",
+    "row_blocks",
+    "statistics_are_known",
+    "to_single",
+]
 
 # Statistics and scaling run over blocks of this many values, so that a memory map is
 # never copied whole in double precision.
@@ -113,7 +124,7 @@ class Scaling(nn.Module):
         return flat * self.scale.numpy() + self.center.numpy()
 
 
-def fit_scaling(scaler, input_shape, X, weights=None):
+def fit_scaling(scaler, input_shape, X, statistics=None):
     """Learn centre and scale from rows, by blocks.
 
     Parameters
@@ -126,8 +137,8 @@ def fit_scaling(scaler, input_shape, X, weights=None):
     input_shape : tuple of int
         Shape of one row, channels first.
     X : ndarray of shape (n_rows, n_features)
-    weights : ndarray of shape (n_rows,) or None, default=None
-        How many rows each counts for.
+    statistics : ColumnStatistics or None, default=None
+        Those of the columns. None computes them.
 
     Returns
     -------
@@ -136,7 +147,8 @@ def fit_scaling(scaler, input_shape, X, weights=None):
     n_features, single = X.shape[1], X.dtype == np.float32
     if scaler is None:
         return Scaling(scaler, input_shape, single=single)
-    low, high, mean, std = _column_statistics(X, weights)
+    found = column_statistics(X) if statistics is None else statistics
+    low, high, mean, std = found.low, found.high, found.mean, found.std
     with np.errstate(over="ignore"):
         width = high - low
     if not np.isfinite(width).all():
@@ -174,8 +186,77 @@ def row_blocks(n_rows, n_features):
     return [slice(start, start + step) for start in range(0, n_rows, step)]
 
 
-def _column_statistics(X, weights):
-    """Minimum, maximum, mean and standard deviation of each column, in two passes."""
+@dataclass
+class ColumnStatistics:
+    """What scalings are made of, exact for rows in any number of blocks.
+
+    Parameters
+    ----------
+    n_rows : int
+    low, high, mean, std : ndarray of shape (n_features,), float64
+    """
+
+    n_rows: int
+    low: np.ndarray
+    high: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+
+    @property
+    def range(self):
+        """Smallest and largest value of each column, (2, n_features)."""
+        return np.stack([self.low, self.high])
+
+    def __add__(self, other):
+        """Return the statistics of the rows of both."""
+        share = other.n_rows / (self.n_rows + other.n_rows)
+        low, high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
+        # Halves and units, as sums, differences and squares of huge values overflow.
+        apart = other.mean / 2 - self.mean / 2
+        unit = np.maximum(np.maximum(self.std, other.std), np.abs(apart))
+        unit = np.where(unit > 0, unit, 1.0)
+        variance = (1 - share) * np.square(self.std / unit)
+        variance += share * np.square(other.std / unit)
+        variance += 4 * share * (1 - share) * np.square(apart / unit)
+        return ColumnStatistics(
+            self.n_rows + other.n_rows,
+            low,
+            high,
+            # Between the two, also where rounding would leave it outside.
+            np.clip((1 - share) * self.mean + share * other.mean, low, high),
+            np.sqrt(variance) * unit,
+        )
+
+
+_known = ContextVar("_known", default=None)
+
+
+@contextmanager
+def statistics_are_known(statistics):
+    """Fits inside scale by these statistics, of more rows than they get.
+
+    Parameters
+    ----------
+    statistics : ColumnStatistics
+    """
+    token = _known.set(statistics)
+    try:
+        yield
+    finally:
+        _known.reset(token)
+
+
+def column_statistics(X, weights=None):
+    """Statistics of the columns of a table, in two passes, or those that are known.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_features)
+    weights : ndarray of shape (n_rows,) or None, default=None
+        How many rows each counts for.
+    """
+    if _known.get() is not None:
+        return _known.get()
     n_rows, n_features = X.shape
     if weights is not None:
         weights = weights[:, None] * (n_rows / weights.sum())
@@ -200,4 +281,5 @@ def _column_statistics(X, weights):
         if weights is not None:
             squares *= weights[block]
         variance += squares.sum(axis=0) / n_rows
-    return low, high, mean, np.where(constant, 0.0, np.sqrt(variance) * unit)
+    std = np.where(constant, 0.0, np.sqrt(variance) * unit)
+    return ColumnStatistics(n_rows, low, high, mean, std)

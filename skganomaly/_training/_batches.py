@@ -61,7 +61,7 @@ def _fits(n_bytes, device):
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return n_bytes <= free / 4
-    return n_bytes <= 2**32
+    return n_bytes <= 2**29
 
 
 class Orders:
@@ -78,14 +78,26 @@ class Orders:
     weights : ndarray of shape (n_rows,) or None, default=None
         How many rows each counts for: a pass has it so often, but for less than one
         time.
+    max_batches : int or None, default=None
+        How many batches will be drawn in all, if that is known: no more of a pass are
+        kept.
     """
 
-    def __init__(self, n_rows, batch_size, n_members, generator, weights=None):
+    def __init__(
+        self,
+        n_rows,
+        batch_size,
+        n_members,
+        generator,
+        weights=None,
+        max_batches=None,
+    ):
         self.n_rows = n_rows
         self.batch_size = min(batch_size, n_rows)
         self.n_members = n_members
         self.generator = generator
         self.weights = weights
+        self.max_batches = max_batches
         self.pending = None
 
     def draw(self, n_batches):
@@ -101,9 +113,14 @@ class Orders:
 
     def _new_pass(self):
         per_pass = self.n_rows // self.batch_size
-        orders = torch.stack([self._one_order() for _ in range(self.n_members)])
-        used = orders[:, : per_pass * self.batch_size]
-        return used.unflatten(1, (per_pass, self.batch_size)).transpose(0, 1)
+        if self.max_batches is not None:
+            per_pass = min(per_pass, self.max_batches)
+        shape = self.n_members, per_pass, self.batch_size
+        orders = torch.empty(shape, dtype=torch.int64, device="cpu")
+        for order in orders.flatten(1):
+            # One at a time, as those of very many rows are large.
+            order.copy_(self._one_order()[: len(order)])
+        return orders.transpose(0, 1)
 
     def _one_order(self):
         order = torch.randperm(self.n_rows, generator=self.generator)

@@ -274,15 +274,26 @@ class Trainer:
                 self.device
             )
 
-    def orders(self, batch_size: int, n_members: int = 1) -> Orders:
+    def orders(
+        self, batch_size: int, n_members: int = 1, max_batches: int | None = None
+    ) -> Orders:
         """What decides which rows come when, more often those of more weight.
 
         Parameters
         ----------
         batch_size : int
         n_members : int, default=1
+        max_batches : int or None, default=None
+            How many will be drawn, if that is known.
         """
-        return Orders(len(self.X), batch_size, n_members, self.generator, self.weights)
+        return Orders(
+            len(self.X),
+            batch_size,
+            n_members,
+            self.generator,
+            self.weights,
+            max_batches,
+        )
 
     def callbacks(self) -> list[Any]:
         """Copies of the user's callbacks, to listen to one training or more."""
@@ -419,7 +430,9 @@ class Trainer:
         batch_size = min(settings.batch_size, n_rows)
         losses = self.device_generator() if game.draws else None
         sources = {"noise": self.device_generator(), "losses": losses}
-        orders = self.orders(batch_size, settings.n_members)
+        # A training that may be gone on with needs all of its last pass.
+        most = None if detector.warm_start else max_steps
+        orders = self.orders(batch_size, settings.n_members, most)
         options = {
             "batch_size": batch_size,
             "max_epochs": len(

@@ -1,0 +1,10 @@
+"""Rows that lie with Dask, Spark, Ray or Arrow: fit on a sample, score where they are.
+
+A training reads no more rows than its steps and its references take, so :func:`fit`
+draws these uniformly, and takes from all rows what scaling needs: the range, mean and
+standard deviation of each column. :func:`score` runs a fitted detector on each block.
+"""
+
+from ._face import fit, sample, score
+
+__all__ = ["fit", "sample", "score"]

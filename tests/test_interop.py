@@ -399,7 +399,7 @@ def test_pipelines_searches_and_frozen_detectors(small):
         (make_pipeline(StandardScaler(), KNN()), "got Pipeline"),
         (KernelDensity(), "got KernelDensity"),
         (StandardScaler(), "got StandardScaler"),
-        (object(), "got object"),
+        pytest.param(object(), "got object", id="object"),
         (None, "got NoneType"),
     ],
     ids=str,

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 # Whose ``__all__`` says which of these names is whose.
-_MODULES = ("_saving", "interop", "_autoencoder", "_ganomaly", "_anogan")
+_MODULES = ("interop", "_saving", "_autoencoder", "_ganomaly", "_anogan")
 
 
 def __getattr__(name: str) -> Any:

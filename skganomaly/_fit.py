@@ -122,11 +122,17 @@ def learn(
         X = X[kept]
     one_unit = settings.kind == "maps"
     row_groups = group_rows(X, groups, one_unit=one_unit, weights=weights)
-    everybody, left_out, stay = (X, row_groups), np.arange(0), np.arange(len(X))
+    everybody, left_out, stay = (X, row_groups), np.arange(0), slice(None)
+    if detector.trim and detector.warm_start:
+        raise ValueError(
+            f"trim={detector.trim:g} with warm_start=True: a longer training would "
+            "leave out other rows, so there is none to go on with. Set one of them "
+            "back."
+        )
     if detector.trim:
         judged = _scores_of_judge(detector, X, row_groups, input_shape, seed)
         left_out = worst_rows(judged, row_groups, detector.trim)
-        stay = np.setdiff1d(stay, left_out)
+        stay = np.setdiff1d(np.arange(len(X)), left_out)
         X, row_groups = X[stay], row_groups.take(stay)
     if start is None:
         chosen_steps = detector._chosen_steps()

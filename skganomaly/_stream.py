@@ -114,14 +114,16 @@ class Start:
         """Another for each piece, whatever the others were."""
         return self.reservoir.seed + self.reservoir.n_seen
 
-    def divide(self, X: np.ndarray, groups: RowGroups, rows: np.ndarray) -> Division:
+    def divide(
+        self, X: np.ndarray, groups: RowGroups, rows: np.ndarray | slice
+    ) -> Division:
         """Hold out whole groups, by the first of their rows.
 
         Parameters
         ----------
         X : ndarray of shape (n_rows, n_features)
         groups : RowGroups
-        rows : ndarray of shape (n_rows,), int
+        rows : ndarray of shape (n_rows,), int, or slice
             Positions in the reservoir.
         """
         held_out = self.reservoir.held_out[rows]

@@ -74,7 +74,7 @@ def models():
     conv = ConvNet(base_channels=2, discriminator_normalization=None)
     search = NearestSearch(n_candidates=20, n_steps=2)
     network = nn.Conv2d(3, 2, 3)
-    features = FrozenFeatures(network, max_references=20)
+    features = FrozenFeatures(network, max_references=20, value_range=(-5, 5))
     images = rng.normal(size=(12, 24, 24)).astype(np.float32)
     rows = {"architecture": tiny, **common}
     return [

@@ -67,7 +67,7 @@ def test_no_more_of_an_order_is_kept_than_drawn():
     drawn, after = [], []
     for max_batches in (None, 12, 5):
         generator = torch.Generator().manual_seed(0)
-        orders = Orders(1000, 8, 3, generator, max_batches)
+        orders = Orders(1000, 8, 3, generator, max_batches=max_batches)
         drawn.append(torch.cat([orders.draw(2), orders.draw(3)]))
         after.append(torch.rand(1, generator=generator))
         kept = orders.pending.untyped_storage().nbytes()
@@ -77,7 +77,7 @@ def test_no_more_of_an_order_is_kept_than_drawn():
     assert after[0] == after[1] == after[2]
     # A second pass comes as it would have.
     whole, short = (
-        Orders(30, 8, 2, torch.Generator().manual_seed(1), most).draw(7)
+        Orders(30, 8, 2, torch.Generator().manual_seed(1), max_batches=most).draw(7)
         for most in (None, 7)
     )
     assert_array_equal(whole, short)

@@ -226,6 +226,7 @@ def test_detectors_document_what_they_have(cls):
     """Every fitted attribute is documented, and every documented one is there."""
     import numpy as np
     import pandas as pd
+    from sklearn.base import clone
 
     detector = getattr(skganomaly, cls)(max_steps=2, random_state=0)
     frame = pd.DataFrame(
@@ -237,9 +238,11 @@ def test_detectors_document_what_they_have(cls):
         name.strip() for entry in doc["Attributes"] for name in entry.name.split(",")
     }
     learned = {name for name in dir(detector) if re.fullmatch(r"[^_].*[^_]_", name)}
-    assert documented == learned
-    for name in documented:
+    assert documented == learned | {"reservoir_"}
+    for name in learned:
         assert getattr(detector, name) is not None
+    assert not hasattr(detector, "reservoir_")
+    assert clone(detector).partial_fit(frame).reservoir_.n_seen == 40
 
 
 @pytest.mark.parametrize("cls", DETECTORS)

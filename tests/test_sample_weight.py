@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
 from skganomaly._groups import one_score_a_group
-from skganomaly._models._scaling import fit_scaling
+from skganomaly._models._scaling import column_statistics, fit_scaling
 from skganomaly._training._batches import Orders
 from skganomaly._weights import priority_sample, worth
 
@@ -80,7 +80,8 @@ def test_a_row_of_weight_two_is_two_rows():
     times = np.arange(240) % 3 + 1
     twice = np.repeat(ROWS, times, axis=0)
     for kind in ("minmax", "standard", "channel"):
-        weighted = fit_scaling(kind, (5,), ROWS, times.astype(float))
+        statistics = column_statistics(ROWS, times.astype(float))
+        weighted = fit_scaling(kind, (5,), ROWS, statistics)
         repeated = fit_scaling(kind, (5,), twice)
         assert_allclose(weighted.transform(NEW), repeated.transform(NEW), rtol=1e-5)
     scores = RNG.normal(size=240)

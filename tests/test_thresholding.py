@@ -235,6 +235,8 @@ def test_set_threshold_keeps_the_rate_of_the_fit(small, table):
 
 # Another valid value of every parameter.
 _OTHERS = {
+    "trim": 0.2,
+    "warm_start": True,
     "adversarial_loss": "bce",
     "adversarial_weight": 7.0,
     "adversary": "logistic",

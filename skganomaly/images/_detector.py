@@ -109,9 +109,9 @@ class ImageDetector(SaveMixin, CutMixin, OutlierMixin, BaseEstimator):
     methods_ : list
         What was fitted, each with ``map(image)``: for each method one, or one for each
         of its scales.
-    weights_ : ndarray of shape (len(methods_),)
+    weights_ : ndarray of shape (n_maps,)
         What the map of each counts for; they add up to 1.
-    units_ : ndarray of shape (len(methods_),)
+    units_ : ndarray of shape (n_maps,)
         What the map of each is divided by: the standard deviation of the scores of
         held-out images, or 1 if these do not differ or there is one map only.
     n_held_out_ : int

@@ -36,7 +36,7 @@ def run(*commands):
 def _assert_outcomes(killed, filled, mutated, n_kills, n_files):
     # Each is whole: the script loads what is there and compares its scores.
     assert killed["old"] + killed["new"] == n_kills
-    assert killed["old"] and killed["begun"]
+    assert killed["old"]
     assert filled["error"] in (errno.EFBIG, errno.ENOSPC)
     assert filled["files"] == ["model.skganomaly"]
     assert mutated["refused"] + mutated["taken"] > 0.9 * n_files
@@ -58,6 +58,8 @@ def test_many_bad_days():
     outcomes = run(("kill", 200, 1), ("mutate", 12_000, 1), ("fill", 20_000, 1))
     killed, mutated, filled = outcomes
     _assert_outcomes(killed, filled, mutated, 200, 12_000)
+    # Some met the file while it was written.
+    assert killed["begun"] and killed["new"]
     assert killed["new"]
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
 from sklearn.impute import SimpleImputer
@@ -13,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 
 from skganomaly import AnoGANDetector, GANomalyDetector
 from skganomaly._models._scaling import column_statistics
+from skganomaly.callbacks import FitCheckpoint
 from skganomaly.distributed import _draw, _face, fit, sample, score
 from skganomaly.distributed._draw import Draw
 from skganomaly.searches import EncoderSearch
@@ -161,6 +163,22 @@ def test_pipelines_are_scored_and_sampled_for(arrays, detector):
 def test_refusals(arrays, detector, call, error, words):
     with pytest.raises(error, match=words):
         call(detector, arrays.from_array(X, chunks=(400, 4)))
+
+
+def test_a_fit_that_goes_on_needs_a_seed(arrays, detector, tmp_path):
+    """Without one its second sample would be another, and the first in its way."""
+    source = arrays.from_array(X, chunks=(400, 4))
+    checkpoint = FitCheckpoint(tmp_path / "run.ckpt")
+    for words, params in {
+        "FitCheckpoint": {"callbacks": [checkpoint]},
+        "warm_start=True": {"warm_start": True},
+    }.items():
+        one = clone(detector).set_params(random_state=None, **params)
+        with pytest.raises(ValueError, match=rf"{words} .* Set random_state"):
+            fit(one, source, n_rows=200)
+        fit(one.set_params(random_state=0), source, n_rows=200)
+        scores = one.anomaly_score(X)
+        assert_array_equal(fit(one, source, n_rows=200).anomaly_score(X), scores)
 
 
 def test_columns_that_are_not_there_are_named(frames, detector):

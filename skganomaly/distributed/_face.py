@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._models._scaling import statistics_are_known
 from .._seed import draw_seed
+from .._training._progress import has_checkpoint
 from .._validation import first_few, validate_rows
 from ..base import BaseDetector
 from ..reports import Finding
@@ -90,7 +91,9 @@ def fit(
         If `source` is something else, or `detector` is not of this package.
     ValueError
         If there are no such columns, no rows, or values that are missing, infinite or
-        no numbers, whether or not they are in the sample.
+        no numbers, whether or not they are in the sample; if ``random_state`` is None
+        with ``warm_start`` or a :class:`~skganomaly.callbacks.FitCheckpoint`, which
+        need the same sample again.
 
     See Also
     --------
@@ -115,6 +118,14 @@ def fit(
     if isinstance(n_rows, str) and n_rows == "auto":
         n_rows = _rows_read(detector)
     check_scalar(n_rows, "n_rows", Integral, min_val=2)
+    goes_on = "warm_start=True" if detector.warm_start else None
+    if has_checkpoint(detector.callbacks):
+        goes_on = "FitCheckpoint"
+    if goes_on and detector.random_state is None:
+        raise ValueError(
+            "random_state=None draws other rows in each fit, and a training that "
+            f"{goes_on} goes on with needs the same. Set random_state."
+        )
     engine, columns = _opened(source, columns)
     seed = draw_seed(detector.random_state)
     drawn = engine.draw(source, columns, Draw(int(n_rows), seed, describe=True))

@@ -18,10 +18,12 @@ from skganomaly.callbacks import FitCheckpoint
 from skganomaly.distributed import _draw, _face, fit, sample, score
 from skganomaly.distributed._draw import Draw
 from skganomaly.searches import EncoderSearch
+from skganomaly.timeseries import TimeSeriesDetector
 
 RNG = np.random.default_rng(0)
 X = RNG.normal([0, 1e6, 0, 5], [1, 1, 1e-3, 0], size=(1500, 4))
 NAMES = ["a", "b c", "d.e", "constant"]
+SERIES = TimeSeriesDetector(IsolationForest(), window_length=3)
 TABLE = pd.DataFrame(X, columns=NAMES).assign(place=np.arange(len(X)))
 
 
@@ -149,6 +151,13 @@ def test_pipelines_are_scored_and_sampled_for(arrays, detector):
         (lambda d, s: fit(d, X), TypeError, "source is a ndarray of numpy"),
         (lambda d, s: sample([[1.0]], 3), TypeError, "source is a list of builtins"),
         (lambda d, s: fit(IsolationForest(), s), TypeError, "Fit that on a sample"),
+        (lambda d, s: fit(SERIES, s), TypeError, "by those around it.*one series"),
+        (lambda d, s: score(SERIES, s), TypeError, "TimeSeriesDetector scores a step"),
+        (
+            lambda d, s: score(make_pipeline(SimpleImputer(), SERIES), s),
+            TypeError,
+            "TimeSeriesDetector scores a step",
+        ),
         (lambda d, s: fit(d, s, columns=["a"]), ValueError, "an array has no names"),
         (lambda d, s: fit(d, s, n_rows=1), ValueError, "n_rows == 1, must be >= 2"),
         (lambda d, s: score(d, s), NotFittedError, "not fitted"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.pipeline import Pipeline
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
@@ -19,6 +20,7 @@ from .._training._progress import has_checkpoint
 from .._validation import first_few, validate_rows
 from ..base import BaseDetector
 from ..reports import Finding
+from ..timeseries._series import SeriesEstimator
 from ._draw import Draw
 
 if TYPE_CHECKING:
@@ -109,6 +111,7 @@ def fit(
     >>> score(fit(detector, X, n_rows=500), X).chunks
     ((500, 500, 500, 500),)
     """
+    _refuse_series(detector)
     if not isinstance(detector, BaseDetector):
         raise TypeError(
             f"fit takes a detector of skganomaly for rows, and not a "
@@ -232,7 +235,7 @@ def score(
     Raises
     ------
     TypeError
-        If `source` is something else.
+        If `source` is something else, or `detector` one of series.
     ValueError
         If there are no such columns, or one has the name of the new column; if there is
         no such method.
@@ -245,6 +248,7 @@ def score(
     """
     if method not in _METHODS:
         raise ValueError(f"method={method!r} must be one of {list(_METHODS)}.")
+    _refuse_series(detector)
     if not hasattr(detector, method):
         raise ValueError(
             f"{type(detector).__name__} has no method {method}. Ask for another one "
@@ -260,6 +264,17 @@ def score(
         )
     function = partial(_scores, detector, method, names is not None)
     return engine.add_scores(source, columns, function, method, _METHODS[method])
+
+
+def _refuse_series(estimator: Any) -> None:
+    """Refuse what looks at neighbours, as blocks of rows have others."""
+    last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    if isinstance(last, SeriesEstimator):
+        raise TypeError(
+            f"{type(last).__name__} scores a step by those around it, and an engine "
+            "hands over blocks of rows, in no order. Bring one series at a time into "
+            "memory."
+        )
 
 
 def _scores(detector: Any, method: str, named: bool, rows: Any) -> NDArray[Any]:

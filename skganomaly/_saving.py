@@ -116,6 +116,9 @@ def save(
     >>> bool((loaded.anomaly_score(X) == detector.anomaly_score(X)).all())
     True
     """
+    if not hasattr(estimator, "fit"):
+        inside = " Save its estimator." if hasattr(estimator, "estimator") else ""
+        raise TypeError(f"A {type(estimator).__name__} is no estimator.{inside}")
     check_is_fitted(estimator)
     # The file that a link leads to is replaced, and not the link.
     place = _regular(Path(os.path.realpath(path)))

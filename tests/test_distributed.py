@@ -17,6 +17,7 @@ from skganomaly._models._scaling import column_statistics
 from skganomaly.callbacks import FitCheckpoint
 from skganomaly.distributed import _draw, _face, fit, sample, score
 from skganomaly.distributed._draw import Draw
+from skganomaly.pipelines import through
 from skganomaly.searches import EncoderSearch
 from skganomaly.timeseries import TimeSeriesDetector
 
@@ -143,6 +144,10 @@ def test_pipelines_are_scored_and_sampled_for(arrays, detector):
     labels = score(pipeline, source, method="predict").compute()
     assert_array_equal(labels, pipeline.predict(rows))
     pickle.dumps(score(pipeline, source, method="decision_function"))
+    with pytest.raises(ValueError, match=r"Pipeline has no method anomaly_score.*throu"):
+        score(pipeline, source)
+    scores = score(through(pipeline), source).compute()
+    assert_array_equal(scores, through(pipeline).anomaly_score(rows))
 
 
 @pytest.mark.parametrize(

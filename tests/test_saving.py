@@ -32,6 +32,7 @@ from skganomaly import (
 )
 from skganomaly.callbacks import FitCheckpoint, HeldOutStopping
 from skganomaly.images import DefectDiscriminator, FrozenFeatures, ImageDetector
+from skganomaly.pipelines import through
 from skganomaly.timeseries import AdaptiveThreshold, TimeSeriesDetector
 
 
@@ -374,6 +375,9 @@ def test_what_is_no_detector(small, table, path):
     with pytest.raises(NotFittedError):
         skganomaly.save(make_pipeline(StandardScaler(), small()), path)
     other = LogisticRegression().fit(table, np.arange(len(table)) % 2)
+    pipeline = make_pipeline(StandardScaler(), small(max_steps=2)).fit(table)
+    with pytest.raises(TypeError, match=r"A ThroughPipeline .*Save its estimator"):
+        skganomaly.save(through(pipeline), path)
     with pytest.raises(TypeError, match=r"nothing of skganomaly in it; see skops"):
         skganomaly.save(other, path)
     with pytest.raises(ValueError, match=r"is a folder. Name a file"):

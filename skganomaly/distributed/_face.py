@@ -19,6 +19,7 @@ from .._seed import draw_seed
 from .._training._progress import has_checkpoint
 from .._validation import first_few, validate_rows
 from ..base import BaseDetector
+from ..pipelines import ThroughPipeline
 from ..reports import Finding
 from ..timeseries._series import SeriesEstimator
 from ._draw import Draw
@@ -216,7 +217,8 @@ def score(
     Parameters
     ----------
     detector : fitted estimator
-        A detector, or a Pipeline whose last step is one.
+        A detector, or a Pipeline whose last step is one; with what
+        :func:`~skganomaly.pipelines.through` makes of that, by all methods below.
     source : Dask array or frame, Spark frame, Ray or Arrow dataset
     columns : sequence of str or None, default=None
         Columns to score by. None takes those that the detector was fitted on, if they
@@ -248,14 +250,19 @@ def score(
     """
     if method not in _METHODS:
         raise ValueError(f"method={method!r} must be one of {list(_METHODS)}.")
-    _refuse_series(detector)
+    # A view of a pipeline is no estimator.
+    estimator = (
+        detector.estimator if isinstance(detector, ThroughPipeline) else detector
+    )
+    _refuse_series(estimator)
     if not hasattr(detector, method):
         raise ValueError(
             f"{type(detector).__name__} has no method {method}. Ask for another one "
-            "of its methods, such as method='decision_function'."
+            "of its methods, such as method='decision_function'; a fitted pipeline has "
+            "all of them by way of skganomaly.pipelines.through."
         )
-    check_is_fitted(detector)
-    names = getattr(detector, "feature_names_in_", None)
+    check_is_fitted(estimator)
+    names = getattr(estimator, "feature_names_in_", None)
     engine, columns = _opened(source, columns, names)
     if columns is not None and method in engine.columns_of(source):
         raise ValueError(

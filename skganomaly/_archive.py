@@ -24,7 +24,8 @@ _OURS = {
         _ganomaly.GANomalyDetector _left_out.LeftOut _settings.Settings
         _stream.Reservoir
         adversaries.Logistic adversaries.Wasserstein architectures.ConvNet
-        architectures.MLP images._detector.ImageDetector
+        architectures.MLP _training._checkpoint.FitCheckpoint
+        _training._stopping.HeldOutStopping images._detector.ImageDetector
         images._drawing.DrawnDefects images._features.FeatureMemory
         images._features.FrozenFeatures images._methods.DefectDiscriminator
         images._segmenter.Segmenter losses.absolute_error losses.squared_error
@@ -99,8 +100,8 @@ def rebuilt(content, exchange, trusted):
         }
         raise Refused(
             f"{', '.join(sorted(places))} needs {', '.join(sorted(unknown))}, which is "
-            "neither of skganomaly nor an estimator of scikit-learn. If you trust it, "
-            "name it to save and to load: trusted=[...]"
+            "not among the classes of skganomaly and scikit-learn that any file may "
+            "name. If you trust it, name it to save and to load: trusted=[...]"
         )
     with exchange.begun():
         return skops.io.loads(content, trusted=sorted(named))

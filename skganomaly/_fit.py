@@ -112,6 +112,8 @@ def learn(
     device = resolve_device(detector.device)
     settings = resolve_settings(detector, input_shape)
     detector._check_promise()
+    if start is not None:
+        start.check(settings)
     # Neither a judge nor a piece of a stream is a fit that could be gone on with.
     progress = Progress(detector, keeps=start is None and not quiet)
     seed = progress.draw_seed() if start is None else start.seed
@@ -278,6 +280,7 @@ def go_on(detector: Any, X: Any) -> None:
             len(X),
             detector.model_.scaling,
             copy.deepcopy(detector.model_.method),
+            detector.settings_,
             detector.n_iter_,
             [beyond_range(X, detector.value_range_, names)],
         )

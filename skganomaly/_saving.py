@@ -40,6 +40,7 @@ _FIRST_LINE = re.compile(rb"skganomaly file (\d{1,4}) ([0-9a-f]{64}) (\d{1,18})\
 _FOREIGN = {
     b"\x80": "a pickle, which joblib.load reads, and which can run code",
     b"x^": "perhaps compressed by joblib, whose load reads it, and it can run code",
+    b"skganomaly checkpoint": "the file of a FitCheckpoint, which a fit goes on with",
     b"PK": "an archive, which perhaps skops.io.load or torch.load reads",
 }
 
@@ -115,6 +116,9 @@ def save(
     >>> bool((loaded.anomaly_score(X) == detector.anomaly_score(X)).all())
     True
     """
+    if not hasattr(estimator, "fit"):
+        inside = " Save its estimator." if hasattr(estimator, "estimator") else ""
+        raise TypeError(f"A {type(estimator).__name__} is no estimator.{inside}")
     check_is_fitted(estimator)
     # The file that a link leads to is replaced, and not the link.
     place = _regular(Path(os.path.realpath(path)))

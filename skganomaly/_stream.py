@@ -10,6 +10,7 @@ import numpy as np
 
 from ._calibration import divide
 from ._memorisation import held_out_by_itself
+from ._training._plain import flat
 from .reports import Finding
 
 if TYPE_CHECKING:
@@ -24,6 +25,13 @@ __all__ = ["Reservoir", "Start", "beyond_range"]
 # A column has drifted if so many rows, and such a share, are beyond its values.
 _FEWEST_BEYOND = 3
 _SHARE_BEYOND = 0.05
+
+# How networks are trained further, and what is found anew from piece to piece.
+_MAY_CHANGE = {
+    *("batch_size", "beta_1", "input_noise", "learning_rate"),
+    *("learning_rate_schedule", "max_steps", "search__encoder_steps"),
+    *("contamination", "false_alarm_rate", "score_type", "trim", "own"),
+}
 
 
 class Reservoir:
@@ -96,6 +104,8 @@ class Start:
         None is learned.
     method : Method or None, default=None
         The trained networks; None are drawn. They are trained further in place.
+    settings : Settings or None, default=None
+        With which they were drawn.
     n_steps : int, default=0
         Steps that these have had.
     problems : list of Finding or None, default=[]
@@ -106,6 +116,7 @@ class Start:
     n_new: int
     scaling: Scaling | None = None
     method: Method | None = None
+    settings: Settings | None = None
     n_steps: int = 0
     problems: list[Finding | None] = field(default_factory=list)
 
@@ -113,6 +124,26 @@ class Start:
     def seed(self) -> int:
         """Another for each piece, whatever the others were."""
         return self.reservoir.seed + self.reservoir.n_seen
+
+    def check(self, settings: Settings) -> None:
+        """Refuse parameters that only a detector that begins anew can have."""
+        if self.settings is None:
+            return
+        then, now = (
+            {k: v for k, v in flat(vars(each) | each.own) if k not in _MAY_CHANGE}
+            for each in (self.settings, settings)
+        )
+        changed = [
+            f"{name} was {then.get(name)!r} and is {now.get(name)!r}"
+            for name in sorted({*then, *now})
+            if then.get(name) != now.get(name)
+        ]
+        if changed:
+            raise ValueError(
+                "partial_fit goes on with networks, a scaling and rows that are there, "
+                f"and these were begun otherwise: {'; '.join(changed)}. Set it back, "
+                "or begin anew with partial_fit on a clone."
+            )
 
     def divide(
         self, X: np.ndarray, groups: RowGroups, rows: np.ndarray | slice

@@ -224,8 +224,9 @@ class BaseDetector(
         Raises
         ------
         ValueError
-            As :meth:`fit` does, and after a :meth:`fit`, which keeps no rows to go on
-            from.
+            As :meth:`fit` does; after a :meth:`fit`, which keeps no rows to go on from;
+            if ``callbacks`` has a :class:`~skganomaly.callbacks.FitCheckpoint`; if
+            parameters of the networks, of the scaling or of the kept rows have changed.
 
         Warns
         -----

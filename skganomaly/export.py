@@ -26,6 +26,7 @@ from ._ganomaly import GANomalyDetector
 from ._process import own_settings
 from ._version import __version__
 from .base import BaseDetector
+from .pipelines import ThroughPipeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -180,8 +181,10 @@ def _check(detector: Any) -> None:
     """Refuse what there can be no graph of."""
     if not isinstance(detector, BaseDetector):
         words = ""
-        if hasattr(detector, "detector_"):
-            words = " Convert its detector_, which takes what the series is cut into."
+        if isinstance(detector, ThroughPipeline):
+            words = " Convert its estimator, the pipeline."
+        elif hasattr(detector, "detector_"):
+            words = " Convert its detector_, which takes rows or windows."
         raise TypeError(
             "There are graphs of detectors of tables, images and windows, and of "
             f"pipelines that end in one; got {type(detector).__name__}.{words}"

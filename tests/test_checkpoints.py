@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import (
     Callback,
     EarlyStopping,
@@ -26,6 +28,7 @@ from skganomaly.architectures import MLP
 from skganomaly.callbacks import FitCheckpoint
 from skganomaly.reports import Finding
 from skganomaly.searches import EncoderSearch
+from skganomaly.timeseries import TimeSeriesDetector
 
 HERE = Path(skganomaly.__file__).parents[1]
 X = np.random.default_rng(0).normal(size=(120, 3))
@@ -343,6 +346,19 @@ def test_one_file_a_fit(path):
     callbacks = [FitCheckpoint(path), FitCheckpoint(path)]
     with pytest.raises(ValueError, match="callbacks has 2 FitCheckpoints"):
         AutoencoderDetector(callbacks=callbacks).fit(X)
+
+
+def test_many_fits_of_a_series(path):
+    """Would share the file, and that of one would be in the way of the next."""
+    inner = AutoencoderDetector(callbacks=[("keep", FitCheckpoint(path))])
+    series = TimeSeriesDetector(
+        make_pipeline(StandardScaler(), inner), window_length=3, n_blocks=2
+    )
+    with pytest.raises(
+        ValueError, match=r"callbacks has a FitCheckpoint.*Leave it out"
+    ):
+        series.fit(X)
+    assert not os.path.exists(path)
 
 
 def test_a_full_disk_ends_no_training(path, kill, monkeypatch):

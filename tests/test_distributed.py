@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
 from sklearn.impute import SimpleImputer
@@ -13,13 +14,17 @@ from sklearn.pipeline import make_pipeline
 
 from skganomaly import AnoGANDetector, GANomalyDetector
 from skganomaly._models._scaling import column_statistics
+from skganomaly.callbacks import FitCheckpoint
 from skganomaly.distributed import _draw, _face, fit, sample, score
 from skganomaly.distributed._draw import Draw
+from skganomaly.pipelines import through
 from skganomaly.searches import EncoderSearch
+from skganomaly.timeseries import TimeSeriesDetector
 
 RNG = np.random.default_rng(0)
 X = RNG.normal([0, 1e6, 0, 5], [1, 1, 1e-3, 0], size=(1500, 4))
 NAMES = ["a", "b c", "d.e", "constant"]
+SERIES = TimeSeriesDetector(IsolationForest(), window_length=3)
 TABLE = pd.DataFrame(X, columns=NAMES).assign(place=np.arange(len(X)))
 
 
@@ -139,6 +144,10 @@ def test_pipelines_are_scored_and_sampled_for(arrays, detector):
     labels = score(pipeline, source, method="predict").compute()
     assert_array_equal(labels, pipeline.predict(rows))
     pickle.dumps(score(pipeline, source, method="decision_function"))
+    with pytest.raises(ValueError, match=r"Pipeline has no method anomaly.*throu"):
+        score(pipeline, source)
+    scores = score(through(pipeline), source).compute()
+    assert_array_equal(scores, through(pipeline).anomaly_score(rows))
 
 
 @pytest.mark.parametrize(
@@ -147,6 +156,13 @@ def test_pipelines_are_scored_and_sampled_for(arrays, detector):
         (lambda d, s: fit(d, X), TypeError, "source is a ndarray of numpy"),
         (lambda d, s: sample([[1.0]], 3), TypeError, "source is a list of builtins"),
         (lambda d, s: fit(IsolationForest(), s), TypeError, "Fit that on a sample"),
+        (lambda d, s: fit(SERIES, s), TypeError, "by those around it.*one series"),
+        (lambda d, s: score(SERIES, s), TypeError, "TimeSeriesDetector scores a step"),
+        (
+            lambda d, s: score(make_pipeline(SimpleImputer(), SERIES), s),
+            TypeError,
+            "TimeSeriesDetector scores a step",
+        ),
         (lambda d, s: fit(d, s, columns=["a"]), ValueError, "an array has no names"),
         (lambda d, s: fit(d, s, n_rows=1), ValueError, "n_rows == 1, must be >= 2"),
         (lambda d, s: score(d, s), NotFittedError, "not fitted"),
@@ -161,6 +177,22 @@ def test_pipelines_are_scored_and_sampled_for(arrays, detector):
 def test_refusals(arrays, detector, call, error, words):
     with pytest.raises(error, match=words):
         call(detector, arrays.from_array(X, chunks=(400, 4)))
+
+
+def test_a_fit_that_goes_on_needs_a_seed(arrays, detector, tmp_path):
+    """Without one its second sample would be another, and the first in its way."""
+    source = arrays.from_array(X, chunks=(400, 4))
+    checkpoint = FitCheckpoint(tmp_path / "run.ckpt")
+    for words, params in {
+        "FitCheckpoint": {"callbacks": [checkpoint]},
+        "warm_start=True": {"warm_start": True},
+    }.items():
+        one = clone(detector).set_params(random_state=None, **params)
+        with pytest.raises(ValueError, match=rf"{words} .* Set random_state"):
+            fit(one, source, n_rows=200)
+        fit(one.set_params(random_state=0), source, n_rows=200)
+        scores = one.anomaly_score(X)
+        assert_array_equal(fit(one, source, n_rows=200).anomaly_score(X), scores)
 
 
 def test_columns_that_are_not_there_are_named(frames, detector):

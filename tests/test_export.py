@@ -29,6 +29,7 @@ from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
 from skganomaly.architectures import MLP
 from skganomaly.export import register_converters, to_onnx
 from skganomaly.images import ImageDetector
+from skganomaly.pipelines import through
 from skganomaly.scores import LocalScore, WeightedScore
 from skganomaly.searches import EncoderSearch, NearestSearch
 from skganomaly.thresholds import p_values
@@ -383,6 +384,13 @@ def test_series():
     with pytest.raises(TypeError, match="Convert its detector_"):
         to_onnx(detector)
     to_onnx(detector.detector_)
+
+
+def test_a_view_of_a_pipeline(small, table):
+    """Its detector alone would be without the steps."""
+    view = through(make_pipeline(StandardScaler(), small()).fit(table))
+    with pytest.raises(TypeError, match=r"got ThroughPipeline\. Convert its estimator"):
+        to_onnx(view)
 
 
 @pytest.mark.parametrize(

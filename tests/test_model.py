@@ -65,6 +65,13 @@ def exported(detector, rows):
     return torch.export.export(detector.model_, example, strict=False).module()
 
 
+def test_it_can_be_printed(fitted):
+    """And so can what it is made of, in notebooks and debuggers."""
+    model = fitted(AutoencoderDetector).model_
+    assert f"rows of shape {model.input_shape}" in repr(model)
+    assert repr(model.scaling) == f"Scaling('minmax', {model.input_shape})"
+
+
 # Rows in, scores out.
 
 

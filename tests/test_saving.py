@@ -23,8 +23,16 @@ from test_persistence import VARIANTS, _assert_same
 from torch import nn
 
 import skganomaly
-from skganomaly import AutoencoderDetector, _archive, _saving
+from skganomaly import (
+    AnoGANDetector,
+    AutoencoderDetector,
+    GANomalyDetector,
+    _archive,
+    _saving,
+)
+from skganomaly.callbacks import FitCheckpoint, HeldOutStopping
 from skganomaly.images import DefectDiscriminator, FrozenFeatures, ImageDetector
+from skganomaly.pipelines import through
 from skganomaly.timeseries import AdaptiveThreshold, TimeSeriesDetector
 
 
@@ -157,6 +165,50 @@ def test_frozen_features(memory, images, path):
     with pytest.raises(ValueError, match=r"fitted with Conv2d with .*and architecture"):
         skganomaly.load(path, architecture=other)
     assert_array_equal(detector.anomaly_score(images[:3]), expected)
+
+
+def test_both_methods_for_images(images, path):
+    """What is measured of each is there, and the network is handed over."""
+    with torch.random.fork_rng():
+        network = frozen(0)
+    methods = [
+        DefectDiscriminator(n_steps=2, batch_size=2),
+        FrozenFeatures(network, max_references=50, value_range=(-5, 5)),
+    ]
+    detector = ImageDetector(method=methods, random_state=0, false_alarm_rate=0.2)
+    detector.fit(images).save(path)
+    loaded = skganomaly.load(path, architecture=network)
+    expected = detector.anomaly_score(images[:3])
+    assert_array_equal(loaded.anomaly_score(images[:3]), expected)
+    assert_array_equal(loaded.weights_, detector.weights_)
+
+
+def test_our_callbacks(small, table, path, tmp_path):
+    """What ends and keeps a fit is stored as it was set, and begins anew."""
+    checkpoint = FitCheckpoint(tmp_path / "run.ckpt", every_n_steps=5)
+    callbacks = [HeldOutStopping(patience=3), ("keep", checkpoint)]
+    detector = small(AutoencoderDetector, callbacks=callbacks).fit(table)
+    loaded = again(detector, path)
+    stopping, (name, kept) = loaded.callbacks
+    assert name == "keep" and vars(stopping) == vars(callbacks[0])
+    assert kept.path == os.fspath(checkpoint.path)
+    assert kept.every_n_steps == 5
+    scores = loaded.fit(table).anomaly_score(table)
+    assert_array_equal(scores, detector.anomaly_score(table))
+
+
+@pytest.mark.parametrize("cls", [GANomalyDetector, AnoGANDetector])
+def test_what_was_loaded_is_trained_further(small, cls, table, path):
+    """As what was saved, with weights and a new seed, too."""
+    detector = small(cls, warm_start=True, random_state=None)
+    weights = np.arange(len(table))
+    detector.fit(table, sample_weight=weights)
+    found, expected = (
+        each.set_params(max_steps=14).fit(table, sample_weight=weights)
+        for each in (again(detector, path), detector)
+    )
+    assert_array_equal(found.anomaly_score(table), expected.anomaly_score(table))
+    assert found.n_iter_ == expected.n_iter_
 
 
 def test_architecture_of_a_user(small, table, new_rows, path):
@@ -323,6 +375,9 @@ def test_what_is_no_detector(small, table, path):
     with pytest.raises(NotFittedError):
         skganomaly.save(make_pipeline(StandardScaler(), small()), path)
     other = LogisticRegression().fit(table, np.arange(len(table)) % 2)
+    pipeline = make_pipeline(StandardScaler(), small(max_steps=2)).fit(table)
+    with pytest.raises(TypeError, match=r"A ThroughPipeline .*Save its estimator"):
+        skganomaly.save(through(pipeline), path)
     with pytest.raises(TypeError, match=r"nothing of skganomaly in it; see skops"):
         skganomaly.save(other, path)
     with pytest.raises(ValueError, match=r"is a folder. Name a file"):
@@ -351,6 +406,7 @@ def test_links_and_missing_folders(small, table, path):
 FOREIGN = {
     "empty": (b"", "an empty file"),
     "pickle": (pickle.dumps([1]), "a pickle, which joblib.load reads, and which can"),
+    "checkpoint": (b"skganomaly checkpoint 1\n", "the file of a FitCheckpoint"),
     "picture": (b"\x89PNG\r\n\x1a\n" + bytes(50), "it is something else"),
     "zeros": (bytes(1000), "it is something else"),
     "long line": (b"skganomaly file 1 " + b"a" * 10_000, "it is something else"),
@@ -493,7 +549,7 @@ def is_of_another_class(tree, members):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (names_a_function, r"verbose needs os.system, which is neither"),
+        (names_a_function, r"verbose needs os.system, which is not among"),
         (names_what_we_import, r"verbose needs skganomaly._saving.os, which is"),
         (calls_a_method, r"verbose cannot be stored as data \(it needs a MethodNode"),
         (leaves_the_archive, r"archive has '../../evil.npy', which is never there"),

@@ -296,7 +296,7 @@ def test_refused_by_name(cls):
     [
         (EarlyStopping(), GANomalyDetector, "no validation rows"),
         (Checkpoint(), GANomalyDetector, "no validation rows"),
-        (Checkpoint(monitor=None, f_pickle="a"), GANomalyDetector, "joblib.dump"),
+        (Checkpoint(monitor=None, f_pickle="a"), GANomalyDetector, "its method save"),
         (PassthroughScoring("latent"), GANomalyDetector, "on_train=True"),
         (EarlyStopping("generator", load_best=True), AnoGANDetector, "moving average"),
         (EarlyStopping("laten"), GANomalyDetector, "'laten' was not found.*'latent'"),

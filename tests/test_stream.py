@@ -226,3 +226,42 @@ def test_a_file_goes_on(small, tmp_path):
     loaded = skganomaly.load(tmp_path / "model.skganomaly")
     scores = detector.partial_fit(PIECES[1]).anomaly_score(NEW)
     assert_array_equal(loaded.partial_fit(PIECES[1]).anomaly_score(NEW), scores)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"n_members": 1}, "n_members was 2 and is 1"),
+        ({"latent_dim": 2}, "latent_dim was 5 and is 2"),
+        ({"scaler": "minmax"}, "scaler was 'standard' and is 'minmax'"),
+        ({"max_references": 50}, "max_references was 6000 and is 50"),
+        ({"validation_fraction": 0.2}, "validation_fraction was 0.0 and is 0.2"),
+        ({"reconstruction_loss": "l1"}, "reconstruction_loss was 'l2' and is 'l1'"),
+        ({"architecture__hidden_layer_sizes": (4,)}, "architecture__hidden_layer_"),
+    ],
+)
+def test_what_must_not_change_from_piece_to_piece(change, words, small):
+    """Networks, scaling and rows are there already; the rest is of the next piece."""
+    detector = small(AutoencoderDetector, n_members=2, scaler="standard", latent_dim=5)
+    scores = detector.partial_fit(PIECES[0]).anomaly_score(NEW)
+    before = {name: detector.get_params()[name] for name in change}
+    detector.set_params(**change)
+    with pytest.raises(ValueError, match=f"{words}.* begin anew"):
+        detector.partial_fit(PIECES[1])
+    assert_array_equal(detector.set_params(**before).anomaly_score(NEW), scores)
+    detector.set_params(
+        max_steps=5, batch_size=20, learning_rate=0.01, score_type="joint", trim=0.1
+    )
+    assert detector.partial_fit(PIECES[1]).settings_.trim == 0.1
+
+
+def test_a_fit_after_pieces(small):
+    """With ``warm_start``, too, there is no training of a fit to go on with."""
+    detector = small(AutoencoderDetector, warm_start=True).partial_fit(PIECES[0])
+    assert not hasattr(detector, "_trainings")
+    with pytest.warns(UserWarning, match="nothing to go on from"):
+        detector.fit(ROWS)
+    assert_array_equal(
+        detector.anomaly_score(NEW),
+        small(AutoencoderDetector).fit(ROWS).anomaly_score(NEW),
+    )

@@ -69,7 +69,7 @@ class Scaling(nn.Module):
 
     def extra_repr(self):
         """Return what is not a buffer."""
-        return f"{self.kind!r}, {self.input_shape}"
+        return f"{self.scaler!r}, {self.input_shape}"
 
     def _apply(self, fn, recurse=True):
         return self

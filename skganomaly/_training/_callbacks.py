@@ -133,7 +133,7 @@ def _why_refused(callback, schedule, averaged):
     if isinstance(callback, Checkpoint | TrainEndCheckpoint) and callback.f_pickle:
         return (
             "f_pickle would pickle the networks without the scores and the threshold. "
-            "Leave it out, and keep the fitted detector with joblib.dump."
+            "Leave it out, and keep the fitted detector with its method save."
         )
     return None
 

@@ -74,6 +74,9 @@ class FitCheckpoint(Callback):
     True
     """
 
+    # Read by what makes many fits of one detector.
+    _of_one_fit = True
+
     def __init__(
         self,
         path: str | os.PathLike[str],
@@ -84,6 +87,10 @@ class FitCheckpoint(Callback):
         self.path = path
         self.every_n_steps = every_n_steps
         self.every_minutes = every_minutes
+
+    def __getstate__(self):
+        """A path is stored as text, which a file without pickle may have."""
+        return vars(self) | {"path": os.fspath(self.path)}
 
     def _check(self):
         """Refuse options that contradict each other, or a folder that is not there."""

@@ -73,8 +73,8 @@ class Progress:
             self.inputs["earlier_fit"] = fingerprint(earlier[np.newaxis])
         elif keeps and detector.warm_start and hasattr(detector, "_trainings"):
             warnings.warn(
-                "There is nothing to go on from, as the earlier fit was not one with "
-                "warm_start=True. Training starts anew.",
+                "There is nothing to go on from, as what was learned before is not "
+                "from fit with warm_start=True. Training starts anew.",
                 UserWarning,
                 stacklevel=6,
             )
@@ -206,7 +206,7 @@ class Progress:
         complete = all(state["complete"] for state in self.trainings)
         if self.checkpoint is not None and complete:
             self.checkpoint._write(self._dumps(self.trainings, ended=True))
-        if self.detector.warm_start:
+        if self.keeps and self.detector.warm_start:
             kept = self._dumps(self.trainings)
             self.detector._trainings = np.frombuffer(kept, dtype=np.uint8)
 

@@ -254,7 +254,7 @@ class Trainer:
         """
         if self.start is not None:
             built, self.start = self.start, None
-            return built
+            return built.to(self.device)
         builder = Builder(self.settings, self.generator)
         built = method(builder, self.settings).to(self.device)
         # A score that there are no parts for is refused now, not after the training.

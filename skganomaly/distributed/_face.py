@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.pipeline import Pipeline
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from .._models._scaling import statistics_are_known
 from .._seed import draw_seed
+from .._training._progress import has_checkpoint
 from .._validation import first_few, validate_rows
 from ..base import BaseDetector
+from ..pipelines import ThroughPipeline
 from ..reports import Finding
+from ..timeseries._series import SeriesEstimator
 from ._draw import Draw
 
 if TYPE_CHECKING:
@@ -90,7 +94,9 @@ def fit(
         If `source` is something else, or `detector` is not of this package.
     ValueError
         If there are no such columns, no rows, or values that are missing, infinite or
-        no numbers, whether or not they are in the sample.
+        no numbers, whether or not they are in the sample; if ``random_state`` is None
+        with ``warm_start`` or a :class:`~skganomaly.callbacks.FitCheckpoint`, which
+        need the same sample again.
 
     See Also
     --------
@@ -106,6 +112,7 @@ def fit(
     >>> score(fit(detector, X, n_rows=500), X).chunks
     ((500, 500, 500, 500),)
     """
+    _refuse_series(detector)
     if not isinstance(detector, BaseDetector):
         raise TypeError(
             f"fit takes a detector of skganomaly for rows, and not a "
@@ -115,6 +122,14 @@ def fit(
     if isinstance(n_rows, str) and n_rows == "auto":
         n_rows = _rows_read(detector)
     check_scalar(n_rows, "n_rows", Integral, min_val=2)
+    goes_on = "warm_start=True" if detector.warm_start else None
+    if has_checkpoint(detector.callbacks):
+        goes_on = "FitCheckpoint"
+    if goes_on and detector.random_state is None:
+        raise ValueError(
+            "random_state=None draws other rows in each fit, and a training that "
+            f"{goes_on} goes on with needs the same. Set random_state."
+        )
     engine, columns = _opened(source, columns)
     seed = draw_seed(detector.random_state)
     drawn = engine.draw(source, columns, Draw(int(n_rows), seed, describe=True))
@@ -202,7 +217,8 @@ def score(
     Parameters
     ----------
     detector : fitted estimator
-        A detector, or a Pipeline whose last step is one.
+        A detector, or a Pipeline whose last step is one; with what
+        :func:`~skganomaly.pipelines.through` makes of that, by all methods below.
     source : Dask array or frame, Spark frame, Ray or Arrow dataset
     columns : sequence of str or None, default=None
         Columns to score by. None takes those that the detector was fitted on, if they
@@ -221,7 +237,7 @@ def score(
     Raises
     ------
     TypeError
-        If `source` is something else.
+        If `source` is something else, or `detector` one of series.
     ValueError
         If there are no such columns, or one has the name of the new column; if there is
         no such method.
@@ -234,13 +250,19 @@ def score(
     """
     if method not in _METHODS:
         raise ValueError(f"method={method!r} must be one of {list(_METHODS)}.")
+    # A view of a pipeline is no estimator.
+    estimator = (
+        detector.estimator if isinstance(detector, ThroughPipeline) else detector
+    )
+    _refuse_series(estimator)
     if not hasattr(detector, method):
         raise ValueError(
             f"{type(detector).__name__} has no method {method}. Ask for another one "
-            "of its methods, such as method='decision_function'."
+            "of its methods, such as method='decision_function'; a fitted pipeline has "
+            "all of them by way of skganomaly.pipelines.through."
         )
-    check_is_fitted(detector)
-    names = getattr(detector, "feature_names_in_", None)
+    check_is_fitted(estimator)
+    names = getattr(estimator, "feature_names_in_", None)
     engine, columns = _opened(source, columns, names)
     if columns is not None and method in engine.columns_of(source):
         raise ValueError(
@@ -249,6 +271,17 @@ def score(
         )
     function = partial(_scores, detector, method, names is not None)
     return engine.add_scores(source, columns, function, method, _METHODS[method])
+
+
+def _refuse_series(estimator: Any) -> None:
+    """Refuse what looks at neighbours, as blocks of rows have others."""
+    last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    if isinstance(last, SeriesEstimator):
+        raise TypeError(
+            f"{type(last).__name__} scores a step by those around it, and an engine "
+            "hands over blocks of rows, in no order. Bring one series at a time into "
+            "memory."
+        )
 
 
 def _scores(detector: Any, method: str, named: bool, rows: Any) -> NDArray[Any]:

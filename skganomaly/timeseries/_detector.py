@@ -25,7 +25,7 @@ from .._saving import SaveMixin
 from ..thresholds import p_values
 from ._alarms import flagged_runs, make_alarm, read_cut
 from ._drift import held_out_rates, warn_of_drift
-from ._inner import warn_of_ignored_options
+from ._inner import refuse_file_of_one_fit, warn_of_ignored_options
 from ._series import SeriesEstimator
 from ._windows import AGGREGATIONS, cut_windows, first_steps, to_steps
 
@@ -246,7 +246,9 @@ class TimeSeriesDetector(
         ValueError
             If `X` has NaN or gaps and ``missing="raise"``; if times are not in order;
             if there are too few steps in a row for a window; if both `contamination`
-            and `threshold` are set. The detector is then left unfitted.
+            and `threshold` are set; if callbacks of `detector` have a
+            :class:`~skganomaly.callbacks.FitCheckpoint`. The detector is then left
+            unfitted.
 
         Warns
         -----
@@ -256,6 +258,7 @@ class TimeSeriesDetector(
             ``missing="drop"``; if an option of `detector` sets a threshold of its own.
         """
         self._check_promise()
+        refuse_file_of_one_fit(self.detector)
         warn_of_ignored_options(self.detector)
         data = {"X": X, "y": y}
         series = self._read(X, reset=True, groups=groups)

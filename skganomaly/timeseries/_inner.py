@@ -28,5 +28,20 @@ def warn_of_ignored_options(detector):
         )
 
 
+def refuse_file_of_one_fit(detector):
+    """Refuse callbacks that keep one fit in a file, as clones would share it."""
+    for name, callbacks in detector.get_params(deep=True).items():
+        if name.rpartition("__")[2] != "callbacks":
+            continue
+        for callback in callbacks or ():
+            callback = callback[1] if isinstance(callback, tuple) else callback
+            if getattr(callback, "_of_one_fit", False):
+                raise ValueError(
+                    f"{name} has a {type(callback).__name__}, whose file is of one "
+                    "fit, and TimeSeriesDetector fits a clone for each of n_blocks "
+                    "and one more. Leave it out."
+                )
+
+
 def _same(value, default):
     return value is default or (type(value) is type(default) and value == default)

@@ -181,7 +181,7 @@ def _shape(X):
         raise ValueError(_words_for_text(X))
     if not isinstance(X, list | tuple):
         shape = tuple(getattr(X, "shape", ()))
-        if not (hasattr(X, "shape") or isinstance(X, Real)) and np.ndim(X) == 0:
+        if not (hasattr(X, "shape") or isinstance(X, Real) or np.asarray(X).ndim):
             raise TypeError(
                 f"X is of type {type(X).__name__}, which has no rows. Pass an array, a "
                 "data frame or a list of rows."

@@ -4,6 +4,7 @@ import math
 import os
 import reprlib
 from functools import partial
+from numbers import Real
 
 import numpy as np
 from sklearn import config_context
@@ -149,7 +150,8 @@ def validate_table(
     X = _without_mask(X)
     _refuse_dates(X)
     try:
-        with config_context(array_api_dispatch=False):
+        # What overflows becomes infinite, and is refused below.
+        with config_context(array_api_dispatch=False), np.errstate(over="ignore"):
             values = validate_data(
                 estimator,
                 X,
@@ -158,6 +160,11 @@ def validate_table(
                 ensure_min_samples=min_samples,
                 ensure_all_finite=False,
             )
+    except OverflowError as error:
+        raise ValueError(
+            "X has integers beyond 1.8e308, which double precision cannot hold. "
+            f"Rescale or clip them first. ({error})"
+        ) from error
     except (TypeError, ValueError) as error:
         words = _columns_without_numbers(X)
         if words is None:
@@ -174,6 +181,11 @@ def _shape(X):
         raise ValueError(_words_for_text(X))
     if not isinstance(X, list | tuple):
         shape = tuple(getattr(X, "shape", ()))
+        if not (hasattr(X, "shape") or isinstance(X, Real) or np.asarray(X).ndim):
+            raise TypeError(
+                f"X is of type {type(X).__name__}, which has no rows. Pass an array, a "
+                "data frame or a list of rows."
+            )
     else:
         try:
             shape = np.shape(X)
@@ -327,7 +339,7 @@ def _not_numbers(values):
         try:
             if value is not None:
                 float(value)
-        except (TypeError, ValueError):
+        except (OverflowError, TypeError, ValueError):
             yield value.item() if isinstance(value, np.generic) else value
 
 

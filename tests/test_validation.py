@@ -143,6 +143,30 @@ def test_the_culprit_is_named_in_scoring(small):
         detector.explain(FRAME.assign(depth=np.nan))
 
 
+BEYOND = {
+    "a long integer": (_objects(10**400), "integers beyond 1.8e308.*Rescale or clip"),
+    "long integers in lists": ([[10**400, 1]] * 3, "integers beyond 1.8e308"),
+    "text and a long integer": (_objects(["x", *[10**400] * 11]), "such as 'x'"),
+    "a set": ({1, 2}, "X is of type set, which has no rows. Pass an array"),
+    "columns by name": ({"a": [1, 2]}, "X is of type dict, which has no rows"),
+    "a generator": ((row for row in ROWS), "X is of type generator"),
+    "nothing": (None, "X is of type NoneType"),
+}
+if np.finfo("longdouble").max > np.finfo("float64").max:
+    LONG = np.full((3, 2), np.finfo("longdouble").max)
+    BEYOND["long doubles"] = (LONG, r"infinity in columns 0 \(3 of 3 rows\)")
+
+
+@pytest.mark.parametrize("culprit", BEYOND)
+def test_what_is_no_table_of_double_precision(small, culprit):
+    """The message is the library's own, and no warning comes before it."""
+    X, words = BEYOND[culprit]
+    detector = small(AutoencoderDetector, max_steps=1)
+    with pytest.raises((ValueError, TypeError), match=words):
+        detector.fit(X)
+    assert not hasattr(detector, "n_features_in_")
+
+
 NUMBERS = {
     "category of numbers": FRAME.assign(depth=pd.Categorical([1, 2, 3] * 4)),
     "booleans": FRAME.assign(depth=[True, False] * 6),

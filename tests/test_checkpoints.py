@@ -469,6 +469,7 @@ def _assert_kills_change_nothing(cls, folder, n_kills, seed):
 linux = pytest.mark.skipif(sys.platform != "linux", reason="forks with torch loaded")
 
 
+@pytest.mark.slow
 @linux
 def test_sigkill(tmp_path):
     """At random moments, writing included; the fit ends as one that was let be."""

@@ -36,7 +36,6 @@ def run(*commands):
 def _assert_outcomes(killed, filled, mutated, n_kills, n_files):
     # Each is whole: the script loads what is there and compares its scores.
     assert killed["old"] + killed["new"] == n_kills
-    assert killed["old"]
     assert filled["error"] in (errno.EFBIG, errno.ENOSPC)
     assert filled["files"] == ["model.skganomaly"]
     assert mutated["refused"] + mutated["taken"] > 0.9 * n_files
@@ -61,8 +60,8 @@ def test_many_bad_days():
     outcomes = run(("kill", 60, 1), ("mutate", 2500, 1), ("fill", 20_000, 1))
     killed, mutated, filled = outcomes
     _assert_outcomes(killed, filled, mutated, 60, 2500)
-    # Some met the file while it was written.
-    assert killed["begun"] and killed["new"]
+    # Some met the file while it was written, which of few none may.
+    assert killed["begun"] and killed["old"] and killed["new"]
     assert killed["new"]
 
 

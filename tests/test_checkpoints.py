@@ -469,18 +469,11 @@ def _assert_kills_change_nothing(cls, folder, n_kills, seed):
 linux = pytest.mark.skipif(sys.platform != "linux", reason="forks with torch loaded")
 
 
-@pytest.mark.slow
-@linux
-def test_sigkill(tmp_path):
-    """At random moments, writing included; the fit ends as one that was let be."""
-    _assert_kills_change_nothing("AnoGANDetector", tmp_path, 3, 0)
-
-
 @linux
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(
     "cls", ["AnoGANDetector", "AutoencoderDetector", "GANomalyDetector"]
 )
-def test_many_sigkills(cls, seed, tmp_path):
-    _assert_kills_change_nothing(cls, tmp_path, 10, seed)
+def test_sigkill(cls, tmp_path):
+    """At random moments, writing included; the fit ends as one that was let be."""
+    _assert_kills_change_nothing(cls, tmp_path, 10, 0)

@@ -125,13 +125,13 @@ def learn(
     one_unit = settings.kind == "maps"
     row_groups = group_rows(X, groups, one_unit=one_unit, weights=weights)
     everybody, left_out, stay = (X, row_groups), np.arange(0), slice(None)
-    if detector.trim and detector.warm_start:
-        raise ValueError(
-            f"trim={detector.trim:g} with warm_start=True: a longer training would "
-            "leave out other rows, so there is none to go on with. Set one of them "
-            "back."
-        )
     if detector.trim:
+        if detector.warm_start:
+            raise ValueError(
+                f"trim={detector.trim:g} with warm_start=True: a longer training would "
+                "leave out other rows, so there is none to go on with. Set one of them "
+                "back."
+            )
         judged = _scores_of_judge(detector, X, row_groups, input_shape, seed)
         left_out = worst_rows(judged, row_groups, detector.trim)
         stay = np.setdiff1d(np.arange(len(X)), left_out)

@@ -51,22 +51,6 @@ def method_of(name):
 METHODS = ["defects", "bank", "gaussian", "callable"]
 
 
-@pytest.fixture(scope="module")
-def pictures():
-    """60 grey images of 40 x 52."""
-    rng = np.random.default_rng(0)
-    waves = np.sin(np.arange(52) / 3) * 20 + 120
-    return (waves + rng.normal(0, 6, size=(60, 40, 52))).astype(np.uint8)
-
-
-@pytest.fixture(scope="module")
-def spotted(pictures):
-    """Ten of these with a bright spot of 6 x 6."""
-    spotted = pictures[:10].copy()
-    spotted[:, 10:16, 20:26] = 255
-    return spotted
-
-
 def fit(name, pictures, **params):
     method = method_of(name) if isinstance(name, str) else [*map(method_of, name)]
     defaults = {"random_state": 0, "false_alarm_rate": 0.1, "device": "cuda"}

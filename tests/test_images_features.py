@@ -43,22 +43,6 @@ def network():
         return tiny_network()
 
 
-@pytest.fixture(scope="module")
-def pictures():
-    """60 grey images of 40 x 52 with a texture."""
-    rng = np.random.default_rng(0)
-    waves = np.sin(np.arange(52) / 3) * 20 + 120
-    return (waves + rng.normal(0, 6, size=(60, 40, 52))).astype(np.uint8)
-
-
-@pytest.fixture(scope="module")
-def spotted(pictures):
-    """Ten of these with a bright spot of 6 x 6."""
-    spotted = pictures[:10].copy()
-    spotted[:, 10:16, 20:26] = 255
-    return spotted
-
-
 def remember(network, images, *, seed=0, progress=None, **options):
     options = {"scales": (1.0,), "max_references": 300} | options
     features = FrozenFeatures(network, **options)

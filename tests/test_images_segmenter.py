@@ -19,6 +19,7 @@ from skganomaly.images._segmenter import (
     segmentation_loss,
     train_segmenter,
 )
+from skganomaly.images._tiles import tiles
 
 
 def _images(n_images=12, n_channels=1, shape=(60, 80), seed=0):
@@ -118,7 +119,7 @@ def test_tiles_change_nothing(untrained, monkeypatch, shape):
     image = _images(1, shape=shape, seed=3)[0]
     whole = untrained.map(image)
     monkeypatch.setattr(_segmenter, "_TILE_SIDE", 64)
-    assert len(_segmenter._tiles(shape[1] + 16)) > 1 or shape[1] < 64
+    assert len(tiles(shape[1] + 16, 64, 16, 96)) > 1 or shape[1] < 64
     assert_allclose(untrained.map(image), whole, atol=1e-5 * np.abs(whole).max())
 
 
@@ -138,15 +139,15 @@ def test_network_sees_no_farther_than_the_margin():
 
 @pytest.mark.parametrize("length", [1, 96, 576, 577, 1040, 3000])
 def test_tiles_cover_everything_once(length):
-    tiles = _segmenter._tiles(length)
-    covered = [place for tile in tiles for place in range(length)[tile.own]]
+    found = tiles(length, _segmenter._TILE_SIDE, 16, _segmenter._REACH)
+    covered = [place for tile in found for place in range(length)[tile.own]]
     assert covered == list(range(length))
-    for tile in tiles:
+    for tile in found:
         side = tile.wide.stop - tile.wide.start
         assert (side + tile.missing) % 16 == 0 and side <= 576 + 2 * 96
         # Cells of four, eight and sixteen pixels lie as they do in the whole image.
         assert tile.wide.start % 16 == 0
-        assert tile.wide.start + tile.inside.start == tile.own.start
+        assert tile.wide.start + tile.inside().start == tile.own.start
 
 
 def test_map_does_not_depend_on_units():

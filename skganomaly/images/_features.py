@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+from itertools import product
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,9 @@ from .._compat import Interval, StrOptions
 from .._left_out import leave_out, take_in
 from .._models._whitening import Fitted, Whitening
 from .._process import own_settings
+from ._normalising import check_scales
 from ._reading import naming
+from ._tiles import tiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -181,8 +185,7 @@ class FrozenFeatures(BaseEstimator):
             Maps images to maps of distances.
         """
         self._validate_params()
-        if not len(self.scales) or min(self.scales) <= 0:
-            raise ValueError(f"scales has to be factors above 0; got {self.scales!r}.")
+        check_scales(self.scales)
         if self.neighbourhood % 2 == 0:
             raise ValueError(
                 f"neighbourhood has to be odd, with a place in its middle; got "
@@ -281,18 +284,16 @@ class _Extractor(nn.Module):
         x = F.pad(
             x, (0, -x.shape[-1] % _STRIDE, 0, -x.shape[-2] % _STRIDE), "replicate"
         )
-        height, width = x.shape[-2:]
-        for own_y, wide_y in _tiles(height, _TILE[0], self.reach):
-            for own_x, wide_x in _tiles(width, _TILE[1], self.reach):
-                features = self._features(x[..., wide_y, wide_x])
-                cell = (wide_x.stop - wide_x.start) // features.shape[-1]
-                rows, columns = (
-                    _inside(own_y, wide_y, cell),
-                    _inside(own_x, wide_x, cell),
-                )
-                own = features[:, rows, columns]
-                part = cell**2 * own.shape[1] * own.shape[2] / (height * width)
-                yield own, part, own_y.start
+        sides = x.shape[-2:]
+        pairs = zip(sides, _TILE, strict=True)
+        for down, across in product(
+            *(tiles(n, most, _STRIDE, self.reach) for n, most in pairs)
+        ):
+            features = self._features(x[..., down.wide, across.wide])
+            cell = (across.wide.stop - across.wide.start) // features.shape[-1]
+            own = features[:, down.inside(cell), across.inside(cell)]
+            part = cell**2 * own.shape[1] * own.shape[2] / math.prod(sides)
+            yield own, part, down.own.start
 
     def covered(self, image, scale):
         """Height and width, in pixels of an image, that features lie in."""
@@ -409,22 +410,6 @@ class _Extractor(nn.Module):
                 f"The network does not call {sorted(wanted - seen.keys())} of layers."
             )
         return [seen[name] for name in self.layers]
-
-
-def _tiles(length, most, reach):
-    """Of each tile along a side its own part, and that with what it has to see."""
-    n_tiles = -(-length // most)
-    side = -(-length // (n_tiles * _STRIDE)) * _STRIDE
-    for start in range(0, length, side):
-        stop = min(start + side, length)
-        wide = slice(max(start - reach, 0), min(stop + reach, length))
-        yield slice(start, stop), wide
-
-
-def _inside(own, wide, cell):
-    """Cells of a tile that are its own."""
-    first = (own.start - wide.start) // cell
-    return slice(first, first + (own.stop - own.start) // cell)
 
 
 class FeatureMemory(nn.Module):

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator
 
 from .._compat import HasMethods, Interval, StrOptions
 from ._drawing import DrawnDefects
+from ._normalising import check_scales
 from ._segmenter import train_segmenter
 
 if TYPE_CHECKING:
@@ -125,16 +126,3 @@ class DefectDiscriminator(BaseEstimator):
         # Ends a progress bar.
         next(left, None)
         return fitted
-
-
-def check_scales(scales: Sequence[float]) -> tuple[float, ...]:
-    """Scales of images, if they are some positive numbers."""
-    try:
-        wanted = tuple(float(scale) for scale in scales)
-    except (TypeError, ValueError):
-        wanted = ()
-    if not wanted or not all(0 < scale < np.inf for scale in wanted):
-        raise ValueError(
-            f"scales has to be one positive number or several, got {scales!r}."
-        )
-    return wanted

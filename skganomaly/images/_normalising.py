@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-__all__ = ["Normaliser", "pad_by_reflection"]
+__all__ = ["Normaliser", "check_scales", "pad_by_reflection"]
 
 # As many images of a fit say what scale the images have.
 _N_IMAGES = 20
@@ -143,3 +143,16 @@ def pad_by_reflection(image, rim, smallest=(0, 0)):
         widths[axis] = margin
         image = np.pad(image, widths, mode="reflect" if length > 1 else "edge")
     return image, margins[0][0], margins[1][0]
+
+
+def check_scales(scales):
+    """Scales of images, if they are some positive numbers."""
+    try:
+        wanted = tuple(float(scale) for scale in scales)
+    except (TypeError, ValueError):
+        wanted = ()
+    if not wanted or not all(0 < scale < np.inf for scale in wanted):
+        raise ValueError(
+            f"scales has to be factors above 0, one or several; got {scales!r}."
+        )
+    return wanted

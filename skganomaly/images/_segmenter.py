@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +18,7 @@ from .._process import own_settings
 from ._crops import CROP_SIDE, RIM, CropSource, HarmlessChanges
 from ._drawing import check_drawn
 from ._normalising import Normaliser, pad_by_reflection
+from ._tiles import tiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -194,14 +195,16 @@ class Segmenter(nn.Module):
         self.eval()
         device = self.network.head.weight.device
         logits = np.empty(image.shape[1:], dtype=np.float32)
-        for y in _tiles(image.shape[1]):
-            for x in _tiles(image.shape[2]):
-                tile = image[:, y.wide, x.wide]
-                tile = ((tile - centre) / scale).astype(np.float32)
-                tile = np.pad(tile, ((0, 0), (0, y.missing), (0, x.missing)), "reflect")
-                batch = torch.from_numpy(tile)[None].to(device)
-                found = self.network(batch.to(memory_format=torch.channels_last))[0]
-                logits[y.own, x.own] = found[y.inside, x.inside].cpu().numpy()
+        sides = (
+            tiles(length, _TILE_SIDE, _STRIDE, _REACH) for length in image.shape[1:]
+        )
+        for y, x in product(*sides):
+            tile = image[:, y.wide, x.wide]
+            tile = ((tile - centre) / scale).astype(np.float32)
+            tile = np.pad(tile, ((0, 0), (0, y.missing), (0, x.missing)), "reflect")
+            batch = torch.from_numpy(tile)[None].to(device)
+            found = self.network(batch.to(memory_format=torch.channels_last))[0]
+            logits[y.own, x.own] = found[y.inside(), x.inside()].cpu().numpy()
         return logits
 
 
@@ -231,38 +234,6 @@ def _interpolated(image, sides):
     # A view of what is turned or flipped is none of torch's.
     pixels = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))[None]
     return F.interpolate(pixels, sides, mode="bilinear", antialias=True)[0].numpy()
-
-
-class _Span:
-    """One side of a tile.
-
-    Attributes
-    ----------
-    own : slice
-        Of the image, what the tile is there for.
-    wide : slice
-        Of the image, that with the margin that the network sees.
-    inside : slice
-        Of the tile, where its own part is.
-    missing : int
-        Pixels to a multiple of the network's stride.
-    """
-
-    def __init__(self, start, stop, length):
-        self.own = slice(start, stop)
-        self.wide = slice(max(start - _REACH, 0), min(stop + _REACH, length))
-        self.inside = slice(start - self.wide.start, stop - self.wide.start)
-        self.missing = (self.wide.start - self.wide.stop) % _STRIDE
-
-
-def _tiles(length):
-    """Sides of tiles, each a multiple of the stride but for the last."""
-    n_tiles = math.ceil(length / _TILE_SIDE)
-    side = math.ceil(length / n_tiles / _STRIDE) * _STRIDE
-    return [
-        _Span(start, min(start + side, length), length)
-        for start in range(0, length, side)
-    ]
 
 
 @own_settings()

@@ -253,13 +253,18 @@ class ImageDetector(SaveMixin, CutMixin, OutlierMixin, BaseEstimator):
             fitted += found if isinstance(found, list) else [found]
         self.n_channels_, self.n_held_out_ = len(images[0]), len(unseen)
         self.methods_ = fitted
-        values = [(image.dtype, _largest(image)) for image in images[unseen]]
-        self._dtypes_ = sorted({str(dtype) for dtype, _ in values})
-        self._largest_ = max(largest for _, largest in values)
         draw = next((m.draw for m in methods if hasattr(m, "draw")), "auto")
         draw = DrawnDefects() if isinstance(draw, str) else draw
         self.weights_, self.units_ = _weigh(fitted, images[unseen], draw, rng)
-        scores = np.array([*self._each(images[unseen], self._score)])
+        dtypes, largest = set(), []
+
+        def first_score(image):
+            dtypes.add(str(image.dtype))
+            largest.append(_largest(image))
+            return image_score(self._joined(image))
+
+        scores = np.array([*self._each(images[unseen], first_score)])
+        self._dtypes_, self._largest_ = sorted(dtypes), max(largest)
         if not np.isfinite(scores).all():
             raise FloatingPointError(
                 "Training diverged: scores are not finite. Lower the learning_rate of "
@@ -358,14 +363,8 @@ class ImageDetector(SaveMixin, CutMixin, OutlierMixin, BaseEstimator):
             with naming(images, i):
                 yield function(image)
 
-    def _joined(self, image):
-        """The maps of all methods, weighted, in the units of the score."""
-        if len(image) != self.n_channels_:
-            raise ValueError(
-                f"The detector was fitted on images of {self.n_channels_} channels, "
-                f"and this one has {len(image)}. Bring images to the same channels, "
-                "as with as_images(..., color='grey')."
-            )
+    def _check_units(self, image):
+        """Refuse an image in other units than those of the fit."""
         if str(image.dtype) not in self._dtypes_ and (
             0 < _SMALLER * _largest(image) < self._largest_
         ):
@@ -376,6 +375,15 @@ class ImageDetector(SaveMixin, CutMixin, OutlierMixin, BaseEstimator):
                 f"to {self._largest_:.3g}, of dtype {known}. Bring images to the same "
                 "units."
             )
+
+    def _joined(self, image):
+        """The maps of all methods, weighted, in the units of the score."""
+        if len(image) != self.n_channels_:
+            raise ValueError(
+                f"The detector was fitted on images of {self.n_channels_} channels, "
+                f"and this one has {len(image)}. Bring images to the same channels, "
+                "as with as_images(..., color='grey')."
+            )
         return sum(
             np.float32(weight / unit) * method.map(image)
             for method, weight, unit in zip(
@@ -385,9 +393,11 @@ class ImageDetector(SaveMixin, CutMixin, OutlierMixin, BaseEstimator):
         )
 
     def _score(self, image):
+        self._check_units(image)
         return image_score(self._joined(image))
 
     def _map(self, image):
+        self._check_units(image)
         return map_of_score(self._joined(image))
 
     @own_settings()

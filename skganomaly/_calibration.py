@@ -146,7 +146,8 @@ def score_rows(
 ) -> np.ndarray:
     """Anomaly scores of validated rows, by the score or by one part alone."""
     score = model.score if part is None else model.part_scores[part]
-    chunks, scores, n_done = model.chunks(X), np.empty(len(X)), 0
+    chunks = model.chunks(X, model.scored_at_once(score))
+    scores, n_done = np.empty(len(X)), 0
     for rows, x in chunks if progress is None else progress(chunks, len(X)):
         own_groups = model.own_groups(rows, x.shape[1], score)
         with torch.inference_mode():
@@ -181,7 +182,7 @@ def fit_score(
     score, names = model.score, model.method.part_names
     health = HealthRecord()
     lengths, chunks, magnitudes = [], [], []
-    for scaled, x in progress(model.chunks(X), len(X)):
+    for scaled, x in progress(model.chunks(X, model.scored_at_once()), len(X)):
         with torch.inference_mode():
             padded = model.parts(x, {*names, *score.part_names, "row"})
         chunk = {name: p[:, : len(scaled)].cpu() for name, p in padded.items()}
@@ -286,10 +287,11 @@ def _score_chunks(model, chunks, own_groups):
     if (own_groups[:, 1] < 0).all():
         own_groups = own_groups[:, :1]
     scores = []
-    size = model.chunk_size
+    size = model.scored_at_once()
     for padded, start in zip(chunks, range(0, len(own_groups), size), strict=True):
         parts = {name: part.to(model.device) for name, part in padded.items()}
-        groups = torch.full((size, own_groups.shape[1]), -1, dtype=torch.int64)
+        n_padded = next(iter(parts.values())).shape[1]
+        groups = torch.full((n_padded, own_groups.shape[1]), -1, dtype=torch.int64)
         n_rows = len(own_groups[start : start + size])
         groups[:n_rows] = torch.from_numpy(own_groups[start : start + size])
         with torch.inference_mode():

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ._explain import integrated_gradients, shares_of_squares
+from ._networks import is_traced
 from ._references import References, row_keys
 from ._scoring import PartScoring
 from ._whitening import CodeDistribution
@@ -24,12 +25,17 @@ if TYPE_CHECKING:
 
 __all__ = ["FittedModel"]
 
-# Rows that are scored at once: plain rows, so many that they have no more values than
-# this, if they are not fewer than that; maps.
-_MOST_ROWS = 256
+# Rows that networks see at once, as far as they have no more values than this; the same
+# if codes are searched for, by hundreds of calls; and maps, whose convolutions round
+# differently in smaller numbers.
+_MOST_ROWS = 64
+_SEARCHED_ROWS = 256
 _FEWEST_ROWS = 16
-_MOST_VALUES = 2**20
 _MAPS = 64
+_MOST_VALUES = 2**20
+
+# Blocks of rows that are scored at once.
+_MOST_BLOCKS = 8
 
 
 class FittedModel(nn.Module):
@@ -88,18 +94,31 @@ class FittedModel(nn.Module):
         return next(self.method.parameters()).device
 
     @property
-    def chunk_size(self) -> int:
-        """Rows that are scored at once, by the shape of a row alone."""
+    def block_size(self) -> int:
+        """Rows that networks see at once: always as many, padded if there are fewer.
+
+        With one shape, what they say of a row does not depend on how many came with it.
+        """
         if len(self.input_shape) > 1:
             return _MAPS
         affordable = max(_FEWEST_ROWS, _MOST_VALUES // self.input_shape[0])
-        return min(_MOST_ROWS, affordable)
+        searches = self.method.searches_codes
+        return min(_SEARCHED_ROWS if searches else _MOST_ROWS, affordable)
+
+    @property
+    def chunk_size(self) -> int:
+        """Rows that are scored at once, if there are so many: some blocks."""
+        size = self.block_size
+        if size != _MOST_ROWS or len(self.input_shape) > 1:
+            return size
+        affordable = _MOST_VALUES // (size * self.input_shape[0])
+        return size * min(_MOST_BLOCKS, max(1, affordable))
 
     def forward(self, rows: Tensor, own_groups: Tensor | None = None) -> Tensor:
         """Anomaly scores of rows.
 
-        Equal to the last bit to those of the detector if there are ``chunk_size`` rows,
-        as matrix products round differently for other numbers.
+        Equal to the last bit to those of the detector if the number of rows is a
+        multiple of ``block_size``, as matrix products round differently for others.
 
         Parameters
         ----------
@@ -119,25 +138,34 @@ class FittedModel(nn.Module):
         x = x.to(self.device)
         return x.expand(self.n_members, *x.shape)
 
-    def chunks(self, X: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor]]:
-        """Blocks of one fixed shape: scaled rows, and the same padded, for all members.
+    def chunks(
+        self, X: np.ndarray, size: int | None = None
+    ) -> Iterator[tuple[np.ndarray, Tensor]]:
+        """Scaled rows, and the same for all members, padded to whole blocks.
 
-        With one shape, a row's score does not depend on how many rows came with it.
+        ``size`` of them come at once, by default ``chunk_size``.
         """
-        size = self.chunk_size
+        size, block = size or self.chunk_size, self.block_size
         for start in range(0, len(X), size):
             rows = self.scaling.transform(X[start : start + size])
+            n_padded = -(-len(rows) // block) * block
             # Allocated by torch, whose memory always has the same alignment.
-            x = torch.zeros(size, *self.input_shape, dtype=torch.float32, device="cpu")
+            x = torch.zeros(
+                n_padded, *self.input_shape, dtype=torch.float32, device="cpu"
+            )
             x[: len(rows)] = torch.from_numpy(rows)
             yield rows, self._for_members(x)
 
     def own_groups(
         self, rows: np.ndarray, n_padded: int, score: Scoring | None = None
     ) -> Tensor:
-        """For each scaled row of a chunk, the group of references it is of, or -1."""
+        """For each scaled row of a chunk, the group of references it is of, or -1.
+
+        Rows that only fill up, to ``n_padded``, are of none.
+        """
+        score = self.score if score is None else score
         groups = torch.full((n_padded,), -1, dtype=torch.int64, device="cpu")
-        if (self.score if score is None else score).uses_references:
+        if score.uses_references:
             groups[: len(rows)] = torch.from_numpy(self.references.find(row_keys(rows)))
         return groups.to(self.device)
 
@@ -147,12 +175,21 @@ class FittedModel(nn.Module):
         The part "row" is the rows themselves, (1, n_rows, n_features).
         """
         asked = set(names)
-        parts = self.method.parts(x, asked - {"row"}) if asked - {"row"} else {}
+        parts = self._of_blocks(x, asked - {"row"}) if asked - {"row"} else {}
         if "row" in asked:
             parts["row"] = x[:1].flatten(2)
-        for name in asked:
-            _check_part(type(self.method).__name__, name, parts, x)
-        return {name: parts[name] for name in asked}
+        return parts
+
+    def _of_blocks(self, x, names):
+        size = self.block_size
+        whole = is_traced() or x.shape[1] % size
+        blocks = []
+        for block in [x] if whole else x.split(size, dim=1):
+            parts = self.method.parts(block, names)
+            for name in names:
+                _check_part(type(self.method).__name__, name, parts, block)
+            blocks.append(parts)
+        return {name: torch.cat([part[name] for part in blocks], 1) for name in names}
 
     def scores(
         self, x: Tensor, own_groups: Tensor | None = None, score: Scoring | None = None
@@ -160,6 +197,11 @@ class FittedModel(nn.Module):
         """Scores of scaled rows, by the model's score or by another one."""
         score = self.score if score is None else score
         return self.score_parts(self.parts(x, score.part_names), own_groups, score)
+
+    def scored_at_once(self, score: Scoring | None = None) -> int:
+        """Rows that a score is handed at once."""
+        score = self.score if score is None else score
+        return self.chunk_size if score.row_by_row else self.block_size
 
     def score_parts(
         self,

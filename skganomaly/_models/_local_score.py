@@ -2,10 +2,12 @@
 
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ._networks import aligned_product
+from ._nearest import NearestVectors
+from ._networks import aligned_product, is_traced
 from ._scoring import Scoring, positive_median
 from ._whitening import Fitted, Squash, Standardise, Whitening
 
@@ -14,6 +16,9 @@ __all__ = ["LocalScoring"]
 _TINY = 1e-12
 
 _N_NEIGHBORS = 5
+
+# Candidates that are measured beyond the neighbours that are wanted.
+_SPARE = 6
 
 # Rows of a block in the search of the references among themselves.
 _SEARCH_ROWS = 256
@@ -65,6 +70,7 @@ class LocalScoring(Scoring):
         The power :math:`p`.
     """
 
+    row_by_row = True
     uses_references = True
 
     def __init__(self, part_names, *, row_weight, whiten, exponent, **search_options):
@@ -132,7 +138,8 @@ class LocalScoring(Scoring):
             What the normal rows most like each row look like, scaled.
         """
         vectors = self.joined.transforms(self._joined(parts))
-        nearest = self.joined.neighbors(vectors, own_groups)[:, :, :_N_NEIGHBORS]
+        _, nearest = self.joined.neighbors(vectors, own_groups)
+        nearest = nearest[:, :, :_N_NEIGHBORS]
         return self.reference_rows[nearest].mean((0, 2))
 
     def nearest_vectors(self, parts, own_groups):
@@ -145,7 +152,7 @@ class LocalScoring(Scoring):
         Tensor of shape (n_members, n_rows, width)
         """
         (centring,) = self.joined.transforms
-        nearest = self.joined.neighbors(centring(self._joined(parts)), own_groups)
+        _, nearest = self.joined.neighbors(centring(self._joined(parts)), own_groups)
         width = self.joined.references.shape[2]
         place = nearest[:, :, :_N_NEIGHBORS].flatten(1)[:, :, None]
         vectors = self.joined.references.gather(1, place.expand(-1, -1, width))
@@ -184,6 +191,8 @@ class _NeighborRatios(Fitted):
         self.use_nearest = use_nearest
         self.n_scale_neighbors = n_scale_neighbors
         self.exponent = exponent
+        # References, and what finds the nearest of them.
+        self._prepared = None, None
 
     def fit(self, vectors, groups):
         """Take vectors of shape (n_members, n_references, width) as references."""
@@ -222,37 +231,88 @@ class _NeighborRatios(Fitted):
 
     def _search(self, vectors, own_groups):
         """Distance to the nearest, mean of the 5 nearest, and all neighbours."""
-        indices = self.neighbors(vectors, own_groups)
-        n_members, n_references, width = self.references.shape
-        offsets = torch.arange(n_members, device=vectors.device) * n_references
-        places = indices[:, :, :_N_NEIGHBORS] + offsets[:, None, None]
-        # The products that chose the neighbours are differences of large squares, a
-        # poor measure of short distances.
-        nearest = self.references.reshape(-1, width)[places]
-        squared = (vectors[:, :, None] - nearest).square().sum(3)
-        distances = squared.clamp_min(_TINY).sqrt()
+        squared, indices = self.neighbors(vectors, own_groups)
+        if vectors.requires_grad:
+            squared = self._squared_distances(vectors, indices[:, :, :_N_NEIGHBORS])
+        distances = squared[:, :, :_N_NEIGHBORS].clamp_min(_TINY).sqrt()
         return distances.amin(2), distances.mean(2), indices
 
     @torch.no_grad()
-    def neighbors(self, vectors: Tensor, own_groups: Tensor | None) -> Tensor:
-        """Indices of the nearest references outside a row's groups, nearest first."""
+    def neighbors(
+        self, vectors: Tensor, own_groups: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The nearest references outside a row's groups, nearest first.
+
+        Returns
+        -------
+        squared : Tensor of shape (n_members, n_rows, n_neighbors)
+            Squared distances.
+        indices : Tensor of shape (n_members, n_rows, n_neighbors), int64
+        """
+        if own_groups is not None and own_groups.ndim == 1:
+            own_groups = own_groups[:, None]
+        n_own = 1 if own_groups is None else own_groups.shape[1]
+        # What is left for the rows of the largest groups.
+        left = len(self.groups) - n_own * self.largest_group
+        wanted = self.n_scale_neighbors if self.exponent else _N_NEIGHBORS
+        n_neighbors = min(wanted, max(left, 1))
+        if vectors.device.type != "cpu" or is_traced():
+            return self._by_products(vectors, own_groups, n_neighbors)
+        hidden = None
+        if own_groups is not None and (own_groups >= 0).any():
+            hidden = self._kin(own_groups.numpy())
+        return self._nearest().search(vectors.detach(), n_neighbors, hidden)
+
+    def _nearest(self):
+        """What finds the nearest of the references."""
+        of, nearest = self._prepared
+        if of is not self.references:
+            nearest = NearestVectors(self.references)
+            self._prepared = self.references, nearest
+        return nearest
+
+    def _kin(self, own_groups):
+        """Pairs of a row and a reference of one of its groups."""
+        rows, column = np.nonzero(own_groups >= 0)
+        of_rows = own_groups[rows, column]
+        groups = self.groups.numpy()
+        order = groups.argsort(kind="stable")
+        first = np.searchsorted(groups, of_rows, sorter=order)
+        n_kin = np.searchsorted(groups, of_rows, side="right", sorter=order) - first
+        places = np.arange(n_kin.sum()) - np.repeat(n_kin.cumsum() - n_kin, n_kin)
+        return np.repeat(rows, n_kin), order[np.repeat(first, n_kin) + places]
+
+    def _by_products(self, vectors, own_groups, n_neighbors):
+        """Indices of the nearest by torch's operations alone, as graphs have them.
+
+        Products choose a few more, as they are differences of large squares, a poor
+        measure of short distances.
+        """
         products = aligned_product(vectors, self.references.mT)
         squared = products.mul_(-2).add_(self.squared_norms)
-        n_own = 1
         if own_groups is not None:
-            own_groups = own_groups if own_groups.ndim == 2 else own_groups[:, None]
-            n_own = own_groups.shape[1]
             known = torch.nonzero((own_groups >= 0).any(1)).flatten()
             if len(known):
                 kin = (own_groups[known, :, None] == self.groups).any(1)
                 squared[:, known] = squared[:, known].masked_fill_(kin, torch.inf)
-        # What is left for the rows of the largest groups.
-        left = len(self.groups) - n_own * self.largest_group
-        n_neighbors = min(self.n_scale_neighbors, max(left, 1))
-        return squared.topk(n_neighbors, dim=2, largest=False).indices
+        n_more = min(n_neighbors + _SPARE, len(self.groups))
+        lower, indices = squared.topk(n_more, dim=2, largest=False)
+        squared = self._squared_distances(vectors, indices)
+        squared = squared.masked_fill(lower == torch.inf, torch.inf)
+        squared, order = squared.topk(n_neighbors, dim=2, largest=False)
+        return squared, indices.gather(2, order)
+
+    def _squared_distances(self, vectors, indices):
+        """To some references, of the shape of their indices."""
+        n_members, n_references, width = self.references.shape
+        offsets = torch.arange(n_members, device=vectors.device) * n_references
+        nearest = self.references.reshape(-1, width)[indices + offsets[:, None, None]]
+        return (vectors[:, :, None] - nearest).square().sum(3)
 
     def _ratios(self, nearest, mean, indices):
         """Distance for what is usual there, shape (n_members, n_rows)."""
-        usual = self.usual.gather(1, indices.flatten(1)).view(indices.shape).mean(2)
         distance = (nearest * mean).sqrt() if self.use_nearest else mean
+        if not self.exponent:
+            return distance
+        usual = self.usual.gather(1, indices.flatten(1)).view(indices.shape).mean(2)
         return distance / (usual + self.usual_floor) ** self.exponent

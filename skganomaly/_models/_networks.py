@@ -21,6 +21,8 @@ __all__ = [
     "aligned_product",
     "build_members",
     "initialize_layers",
+    "is_traced",
+    "row_product",
     "shapes_of_members",
     "stack_members",
 ]
@@ -28,6 +30,9 @@ __all__ = [
 # torch.random.fork_rng swaps the state of the process-wide generator, so two threads
 # must not do it at once.
 _GLOBAL_GENERATOR_LOCK = threading.Lock()
+
+# Rows of a product that is to round each of them in the same way.
+_PRODUCT_ROWS = 64
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -71,6 +76,26 @@ def aligned_product(x: Tensor, weight: Tensor) -> Tensor:
     if inner or outer:
         weight = F.pad(weight, (0, outer, 0, inner))
     return torch.bmm(x, weight)[:, :, :n_out]
+
+
+def row_product(x: Tensor, weight: Tensor) -> Tensor:
+    """:func:`aligned_product` of any number of rows, always so many at a time.
+
+    Their number decides on how a product is summed up, too.
+    """
+    if is_traced():
+        return aligned_product(x, weight)
+    n_rows = x.shape[1]
+    padded = F.pad(x, (0, 0, 0, -n_rows % _PRODUCT_ROWS))
+    products = [
+        aligned_product(block, weight) for block in padded.split(_PRODUCT_ROWS, dim=1)
+    ]
+    return torch.cat(products, dim=1)[:, :n_rows]
+
+
+def is_traced() -> bool:
+    """Whether torch writes down what it does, for graphs of any number of rows."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 class Discriminator(nn.Module):

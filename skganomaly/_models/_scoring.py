@@ -97,6 +97,10 @@ class Scoring(Fitted):
     """Whether rows are compared with the reference rows, so that a row which is one of
     these has to be told of its own group."""
 
+    row_by_row: ClassVar[bool] = False
+    """Whether ``forward`` rounds each row in the same way, however many multiples of 16
+    rows there are. If not, it is always handed as many, some of which only fill up."""
+
     # Whether it can tell what the nearest reference rows, or their codes, are.
     stores_rows = False
     stores_codes = False
@@ -190,6 +194,8 @@ class PartScoring(Scoring):
     part_name : str
     """
 
+    row_by_row = True
+
     def __init__(self, part_name):
         super().__init__([part_name])
 
@@ -217,6 +223,8 @@ class WeightedScoring(Scoring):
     order : {"l1", "l2"}
         Whether a part's size is its mean absolute value or its mean square.
     """
+
+    row_by_row = True
 
     def __init__(self, weights, order):
         super().__init__(name for name, weight in weights.items() if weight)
@@ -251,6 +259,8 @@ class JointScoring(Scoring):
     ----------
     part_names : tuple of str
     """
+
+    row_by_row = True
 
     def __init__(self, part_names):
         super().__init__(part_names)

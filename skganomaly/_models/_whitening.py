@@ -7,7 +7,7 @@ Each is a torch module whose buffers are its whole fitted state. Vectors have sh
 import torch
 from torch import Tensor, nn
 
-from ._networks import aligned_product
+from ._networks import row_product
 
 __all__ = [
     "CodeDistribution",
@@ -214,7 +214,7 @@ class Whitening(Fitted):
         """Whiten rows of shape (n_members, n_rows, width)."""
         centred = rows - self.mean
         if hasattr(self, "matrix"):
-            return aligned_product(centred, self.matrix)
+            return row_product(centred, self.matrix)
         scaled = centred / self.scale
-        along = aligned_product(scaled, self.directions) * self.gain
-        return scaled + aligned_product(along, self.directions.mT)
+        along = row_product(scaled, self.directions) * self.gain
+        return scaled + row_product(along, self.directions.mT)

@@ -1,0 +1,126 @@
+"""The search for nearest references: exact, and the same bits in any company."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+
+from skganomaly._models import _nearest
+from skganomaly._models._nearest import NearestVectors
+
+WIDTHS = 1, 2, 30, 91
+
+
+@pytest.fixture(params=[True, False], ids=["half precision", "single precision"])
+def precision(request, monkeypatch):
+    """What products are made in, whatever this processor does fast."""
+    monkeypatch.setattr(_nearest, "_half_is_fast", lambda: request.param)
+    monkeypatch.setattr(_nearest, "_ENOUGH", 0.0)
+
+
+def draw(kind, width, n=700, seed=0):
+    random = np.random.default_rng(seed)
+    rows = random.normal(size=(2, n, width))
+    if kind == "ties":
+        rows = rows.round()
+    elif kind == "far out":
+        rows[:, ::7] *= 1e4
+        rows[:, ::50] += 1e9
+    elif kind == "not centred":
+        rows = 1e-3 * rows + 100
+    return torch.tensor(rows, dtype=torch.float32)
+
+
+def by_hand(vectors, queries, n_neighbors, hidden=()):
+    """Distances of all pairs, summed up in the same way."""
+    found = []
+    for ours, theirs in zip(vectors.numpy(), queries.numpy(), strict=True):
+        apart = ours[None] - theirs[:, None]
+        squared = np.stack([np.einsum("ij,ij->i", each, each) for each in apart])
+        for query, vector in hidden:
+            squared[query, vector] = np.inf
+        order = squared.argsort(axis=1, kind="stable")[:, :n_neighbors]
+        found.append((np.take_along_axis(squared, order, 1), order))
+    return map(np.stack, zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("kind", ["plain", "ties", "far out", "not centred"])
+def test_it_finds_what_a_comparison_with_all_finds(precision, kind, width):
+    """With their distances, to the last bit, and the first of those as far."""
+    vectors, queries = draw(kind, width), draw(kind, width, n=40, seed=1)
+    queries[:, 5:9] = vectors[:, 5:9]
+    squared, indices = NearestVectors(vectors).search(queries, 10)
+    expected = by_hand(vectors, queries, 10)
+    for found, wanted in zip((squared, indices), expected, strict=True):
+        assert_array_equal(found.numpy(), wanted)
+
+
+@pytest.mark.parametrize("n_vectors", [3, 128, 129, 500])
+def test_any_number_of_vectors(precision, n_vectors):
+    vectors, queries = draw("plain", 4, n=n_vectors), draw("plain", 4, n=20, seed=1)
+    squared, indices = NearestVectors(vectors).search(queries, min(10, n_vectors))
+    expected = by_hand(vectors, queries, min(10, n_vectors))
+    for found, wanted in zip((squared, indices), expected, strict=True):
+        assert_array_equal(found.numpy(), wanted)
+
+
+@pytest.mark.parametrize("kind", ["plain", "ties"])
+def test_company_changes_nothing(precision, kind):
+    """Alone, in blocks, or before rows that are all alike."""
+    vectors, queries = draw(kind, 30), draw(kind, 30, n=600, seed=1)
+    nearest = NearestVectors(vectors)
+    together = nearest.search(queries, 10)
+    for some in (slice(1), slice(1, 4), slice(500, 600), slice(None, None, -1)):
+        chosen = (
+            torch.arange(600)[some] if some.step is None else torch.arange(600).flip(0)
+        )
+        alone = nearest.search(queries[:, chosen], 10)
+        for found, wanted in zip(alone, together, strict=True):
+            assert torch.equal(found, wanted[:, chosen])
+    filled = torch.cat([queries[:, :3], torch.zeros(2, 61, 30)], dim=1)
+    for found, wanted in zip(nearest.search(filled, 10), together, strict=True):
+        assert torch.equal(found[:, :3], wanted[:, :3])
+        assert torch.equal(found[:, 3:], found[:, 3:4].expand(-1, 61, -1))
+
+
+def test_hidden_vectors(precision):
+    """Each query may have others, and equal ones need not have the same."""
+    vectors = draw("plain", 5)
+    queries = vectors[:, [3, 8, 8, 8]].clone()
+    hidden = np.array([0, 1, 2, 2, 3]), np.array([3, 8, 8, 9, 8])
+    found = NearestVectors(vectors).search(queries, 10, hidden)
+    expected = by_hand(vectors, queries, 10, np.transpose(hidden))
+    for these, wanted in zip(found, expected, strict=True):
+        assert_array_equal(these.numpy(), wanted)
+    assert (found[1][:, 2] != 9).all()
+
+
+def test_a_product_that_is_less_precise_than_it_should_be(precision, monkeypatch):
+    """As settings of torch may have it: nothing is missed."""
+    product = torch.mm
+
+    def coarse(a, b, out):
+        out.copy_(product(a.float(), b.float()) * 1.05)
+
+    vectors, queries = draw("plain", 30), draw("plain", 30, n=20, seed=1)
+    nearest = NearestVectors(vectors)
+    monkeypatch.setattr(torch, "mm", coarse)
+    found = nearest.search(queries, 10)
+    expected = by_hand(vectors, queries, 10)
+    for these, wanted in zip(found, expected, strict=True):
+        assert_array_equal(these.numpy(), wanted)
+
+
+def test_most_queries_need_few_candidates(monkeypatch):
+    """Bounds would prove nothing if they were far below the distances."""
+    monkeypatch.setattr(_nearest, "_half_is_fast", lambda: True)
+    vectors, queries = draw("plain", 30, n=3000), draw("plain", 30, n=200, seed=1)
+    nearest = NearestVectors(vectors)
+    assert nearest._bounds._dtype == torch.bfloat16
+    queries = queries.numpy()
+    for member, bounds in enumerate(nearest._bounds(queries, None)):
+        proved = nearest._first(member, queries[member], bounds, 10)[2]
+        assert proved.mean() > 0.9
+    # Far from the origin, they are too coarse to be of use.
+    assert NearestVectors(draw("not centred", 30))._bounds._dtype == torch.float32

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import (
@@ -359,6 +361,21 @@ def test_many_fits_of_a_series(path):
     ):
         series.fit(X)
     assert not os.path.exists(path)
+
+
+def test_many_fits_of_a_search(path):
+    """One that is killed would be in the way of the others when it is run again."""
+    pipeline = make_pipeline(StandardScaler(), make(path=path))
+    grid = {"ganomalydetector__latent_dim": [1, 2]}
+    words = "FitCheckpoint, whose file is of one fit.*a search or cross-validation"
+    search = GridSearchCV(pipeline, grid, cv=2, scoring=lambda *_: 0.0)
+    with pytest.raises(ValueError, match=f"(?s)All the 4 fits failed.*{words}"):
+        search.fit(X)
+    with pytest.raises(ValueError, match=words):
+        cross_val_predict(pipeline, X, cv=2)
+    assert not os.path.exists(path)
+    clone(pipeline).fit(X)
+    assert os.path.exists(path)
 
 
 def test_a_full_disk_ends_no_training(path, kill, monkeypatch):

@@ -205,7 +205,7 @@ def test_what_is_drawn_for_the_weights_is_the_methods(pictures):
 def test_groups_are_held_out_whole(pictures):
     groups = np.arange(60) // 6
     detector = ImageDetector(method=Brightness(), random_state=0)
-    with pytest.warns(UserWarning, match="12 images are held out.*Pass 95 groups"):
+    with pytest.warns(UserWarning, match="With 12 reference images.*Pass 95 groups"):
         detector.fit(pictures, groups=groups)
     seen = detector.methods_[0].seen
     assert len(set(seen)) == 8 and all(seen.count(group) == 6 for group in set(seen))
@@ -226,6 +226,19 @@ def test_references_are_groups_if_these_suffice(pictures):
         few.fit(pictures, groups=groups)
     assert len(few.reference_scores_) == few.n_held_out_ == 30
     assert set(detector.reference_scores_) < set(few.reference_scores_)
+    # Another rate asks anew, and what was found first comes back.
+    first, groups_only = few.threshold_, detector.reference_scores_
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        few.set_threshold(false_alarm_rate=0.2)
+    assert_array_equal(few.reference_scores_, groups_only)
+    assert few.threshold_ == detector.threshold_
+    with pytest.warns(UserWarning, match="10 groups of images are held out"):
+        assert few.set_threshold().threshold_ == first
+    loaded = pickle.loads(pickle.dumps(detector))
+    with pytest.raises(ValueError, match="needs at least 99 held-out scores; got 30"):
+        loaded.set_threshold("conformal", false_alarm_rate=0.01)
+    assert_array_equal(loaded.reference_scores_, groups_only)
 
 
 def test_a_promise_that_cannot_be_kept_is_withdrawn(pictures):

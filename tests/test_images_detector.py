@@ -48,6 +48,11 @@ class Brightness:
         return self
 
 
+class Greedy(Brightness):
+    def fit_maps(self, images, groups, **options):
+        raise MemoryError("Unable to allocate 330. PiB")
+
+
 @pytest.fixture(scope="module")
 def detector(pictures):
     return short(Brightness()).fit(pictures)
@@ -338,6 +343,14 @@ def test_images_that_are_not_good_are_pointed_out(pictures):
 def test_held_out_images_that_do_not_differ_have_no_unit(pictures):
     detector = short([Brightness(), Brightness(2.0)]).fit(pictures[[0] * 60])
     assert_array_equal(detector.units_, 1)
+
+
+def test_memory_that_ran_out(pictures):
+    detector = short(Greedy())
+    words = r"Memory ran out. Training needs less with lower scales.* \(Unable to"
+    with pytest.raises(MemoryError, match=words):
+        detector.fit(pictures)
+    assert not hasattr(detector, "offset_")
 
 
 def test_a_lower_rate_than_can_be_kept_is_said(detector):

@@ -23,6 +23,7 @@ from .._decisions import CutMixin
 from .._device import resolve_device
 from .._groups import one_score_a_group, read_labels
 from .._left_out import in_file, loaded_device
+from .._memory import out_of_memory
 from .._process import own_settings
 from .._saving import SaveMixin
 from .._seed import draw_seed
@@ -216,6 +217,9 @@ class ImageDetector(SaveMixin, CutMixin, OutlierMixin, BaseEstimator):
             its place or file; if ``groups`` does not fit, or has fewer than two.
         FloatingPointError
             If training diverged.
+        MemoryError or torch.OutOfMemoryError
+            If there is not enough memory on the host, or on a device. The message says
+            which options need less. The detector is then left unfitted.
 
         Warns
         -----
@@ -224,8 +228,15 @@ class ImageDetector(SaveMixin, CutMixin, OutlierMixin, BaseEstimator):
             be kept; or if images of an :class:`ImageFolder` are of kinds that are not
             good.
         """
-        with own_settings():
+        with own_settings(), out_of_memory(self._less_memory):
             return self._fit(as_images(images, channels=self.channels), groups)
+
+    def _less_memory(self):
+        return (
+            "Training needs less with lower scales, a lower batch_size of "
+            "DefectDiscriminator, or a smaller neighbourhood or network of "
+            "FrozenFeatures."
+        )
 
     def _fit(self, images, groups):
         groups = _read_groups(images, groups)

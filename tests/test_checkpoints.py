@@ -293,6 +293,35 @@ def test_another_fit_is_refused(change, words, path, kill):
     assert path.read_bytes() == before
 
 
+class Watch:
+    """A callback as scikit-learn has them, which might end the training."""
+
+    def setup(self, estimator, context):
+        pass
+
+    teardown = on_fit_task_begin = setup
+
+    def on_fit_task_end(self, estimator, context, **kwargs):
+        return False
+
+
+@pytest.mark.skipif(
+    not hasattr(AutoencoderDetector, "set_callbacks"), reason="scikit-learn before 1.9"
+)
+def test_other_callbacks_of_scikit_learn_are_refused(path, kill):
+    """But those of its own, which only watch, may come and go."""
+    from sklearn.callback import ScoringMonitor
+
+    whole = make().fit(X)
+    watched = make(path=path).set_callbacks(Watch())
+    interrupted(watched, kill, 30)
+    words = r"callbacks of scikit-learn was \['Watch'\] and is None. Set it back"
+    with pytest.raises(ValueError, match=words):
+        make(path=path).fit(X)
+    monitor = ScoringMonitor(scoring=lambda *_: 0.0)
+    assert_same(make(path=path).set_callbacks(Watch(), monitor).fit(X), whole)
+
+
 def test_what_training_does_not_depend_on_may_change(path, kill):
     """What a score or a cut is made of, where the file is looked for, what is shown."""
     params = {"score_type": "joint", "false_alarm_rate": 0.2}

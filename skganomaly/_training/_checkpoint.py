@@ -58,8 +58,8 @@ class FitCheckpoint(Callback):
     Other callbacks go on where they were, as far as their attributes are numbers, text,
     tensors, or lists and dicts of these, or have ``state_dict`` and
     ``load_state_dict``, which a callback itself may have, too. Those for scikit-learn's
-    ``set_callbacks`` begin anew; of yours, which may end a training, the classes have to
-    be the same.
+    ``set_callbacks`` begin anew; of yours, which may end a training, the classes have
+    to be the same.
 
     Examples
     --------

@@ -29,7 +29,11 @@ _OURS = {
         images._drawing.DrawnDefects images._features.FeatureMemory
         images._features.FrozenFeatures images._methods.DefectDiscriminator
         images._segmenter.Segmenter losses.absolute_error losses.squared_error
-        pipelines.MissingCount reports.Finding reports.TrainingReport
+        model_selection.InlierGroupKFold model_selection.InlierKFold
+        model_selection._RecallAt model_selection.anomaly_average_precision
+        model_selection.anomaly_f1 model_selection.anomaly_roc_auc
+        model_selection.pseudo_anomaly_roc_auc pipelines.MissingCount
+        reports.Finding reports.TrainingReport
         scores.JointScore scores.LocalScore scores.PartScore scores.WeightedScore
         searches.EncoderSearch searches.GradientSearch
         searches.NearestSearch thresholds.CallableThreshold
@@ -39,6 +43,33 @@ _OURS = {
         timeseries._windows.SlidingWindow
     """.split()
 } | {"numpy.dtype", "torch.device"}
+
+# What a fitted search of scikit-learn has, and is not an estimator that skops trusts.
+# Distributions of SciPy are not: what they hold is run as code when they are rebuilt.
+_OF_SEARCHES = {
+    f"sklearn.{name}"
+    for name in """
+        metrics._scorer._PassthroughScorer metrics._scorer._Scorer
+        metrics._classification.accuracy_score
+        metrics._classification.balanced_accuracy_score
+        metrics._classification.f1_score metrics._classification.fbeta_score
+        metrics._classification.matthews_corrcoef
+        metrics._classification.precision_score metrics._classification.recall_score
+        metrics._ranking.average_precision_score metrics._ranking.roc_auc_score
+        model_selection._search_successive_halving.HalvingGridSearchCV
+        model_selection._search_successive_halving.HalvingRandomSearchCV
+        model_selection._split.GroupKFold model_selection._split.GroupShuffleSplit
+        model_selection._split.KFold model_selection._split.LeaveOneGroupOut
+        model_selection._split.LeaveOneOut model_selection._split.LeavePGroupsOut
+        model_selection._split.LeavePOut model_selection._split.PredefinedSplit
+        model_selection._split.RepeatedKFold
+        model_selection._split.RepeatedStratifiedKFold
+        model_selection._split.ShuffleSplit model_selection._split.StratifiedGroupKFold
+        model_selection._split.StratifiedKFold
+        model_selection._split.StratifiedShuffleSplit
+        model_selection._split.TimeSeriesSplit model_selection._split._CVIterableWrapper
+    """.split()
+}
 
 # What skops may do on our behalf. Its other nodes call methods, or functions with
 # arguments of the file.
@@ -76,7 +107,12 @@ def dumped(estimator):
     """Archive of an estimator."""
     import skops.io
 
-    content = skops.io.dumps(estimator)
+    try:
+        content = skops.io.dumps(estimator)
+    except RecursionError:
+        raise Refused(
+            "something in it leads back to itself, as distributions of SciPy do"
+        ) from None
     if len(content) > _MOST_UNPACKED:
         return content
     return skops.io.dumps(estimator, compression=ZIP_DEFLATED)
@@ -91,7 +127,7 @@ def rebuilt(content, exchange, trusted):
     named = set(skops.io.get_untrusted_types(data=content))
     if not named & _OURS:
         raise Refused("there is nothing of skganomaly in it; see skops.io.dump")
-    unknown = named - _OURS - set(trusted)
+    unknown = named - _OURS - _OF_SEARCHES - set(trusted)
     if unknown:
         places = {
             place

@@ -118,11 +118,11 @@ class AutoencoderDetector(BaseDetector):
         more than 25 with any other score. Then a fifth is held out, or, if the rows are
         too few for that, a warning says so.
     trim : float in [0, 0.5), default=0.0
-        Share of the training rows to leave out as the most anomalous, where some are
-        believed to be anomalies. A first detector is trained on all rows, and the one
-        that is kept on those that it finds the most normal, at twice the cost. The
-        threshold counts the rows left out as well, so that it does not flag many more
-        than was promised where these are normal. See :ref:`dirty-rows`.
+        Share of the training rows to leave out as the most anomalous, where some may be
+        anomalies. A first detector is trained on all rows, and the one that is kept on
+        those it finds most normal, at twice the cost; skorch's callbacks hear of both.
+        The threshold counts the rows left out as well, so as not to flag many more than
+        was promised where these are normal. See :ref:`dirty-rows`.
     max_steps : int or "auto", default="auto"
         Number of optimiser steps. "auto" makes 20 passes over the rows (over one row of
         each group, if there are groups), but at least 50 steps, and at most 600 for

@@ -19,6 +19,7 @@ from .thresholds import (
     TailThreshold,
     _check_cut,
     _check_scores,
+    _snap,
     _ThresholdRule,
 )
 
@@ -43,8 +44,10 @@ __all__ = [
     "check_rate",
     "cut_from_labels",
     "fit_threshold",
+    "highest_of",
     "is_auto",
     "resolve_threshold",
+    "too_few",
     "words_if_constant",
 ]
 
@@ -96,6 +99,20 @@ def check_rate(rate: object, name: str) -> None:
             f"{name}={rate!r} must be a number strictly between 0 and 1, such as 0.01 "
             "for one false alarm in a hundred normal rows."
         )
+
+
+def too_few(n_references: int, rate: float) -> bool:
+    """Whether the quantile of so many scores is the highest, which flags more."""
+    return _snap((n_references + 1) * rate) < 1
+
+
+def highest_of(n_references: int, kind: str, rate: float) -> str:
+    """Words for a rate that scores of so many rows, or others, are too few for."""
+    return (
+        f"With {n_references} reference {kind} the threshold is the highest of their "
+        f"scores, which flags one in {n_references + 1} new normal ones and not the "
+        f"share of {rate:g} that was asked for."
+    )
 
 
 def fit_threshold(threshold: Any, scores: ArrayLike, *, rate: float) -> Any:

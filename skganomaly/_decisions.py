@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from ._cut import check_rate, fit_threshold, is_auto
+from ._cut import check_rate, fit_threshold, highest_of, is_auto, too_few
 from .thresholds import QuantileThreshold
 
 if TYPE_CHECKING:
@@ -110,6 +111,9 @@ class CutMixin(DecisionMixin):
     ``false_alarm_rate``, and by the time of the cut ``reference_scores_``.
     """
 
+    # What the references are scores of.
+    _counted = "rows"
+
     threshold_rule_: Any
     reference_scores_: NDArray[np.float64]
 
@@ -131,7 +135,23 @@ class CutMixin(DecisionMixin):
                 "none are held out. Fit with validation_fraction=0.2, for example."
             )
 
-    def _fit_cut(self, training_scores: Callable[[], NDArray[np.float64]]) -> Self:
+    def _references(
+        self, threshold: Threshold, rate: float
+    ) -> tuple[NDArray[np.float64], str]:
+        """Scores that a cut is found from, and words if they are too few for it."""
+        n_references, words = len(self.reference_scores_), ""
+        if is_auto(threshold) and too_few(n_references, rate):
+            words = (
+                f"{highest_of(n_references, self._counted, rate)} Fit with more, raise "
+                "false_alarm_rate, or set threshold='tail'."
+            )
+        return self.reference_scores_, words
+
+    def _fit_cut(
+        self,
+        training_scores: Callable[[], NDArray[np.float64]],
+        stacklevel: int | None = None,
+    ) -> Self:
         """Find the cut that the parameters ask for.
 
         Parameters
@@ -139,24 +159,36 @@ class CutMixin(DecisionMixin):
         training_scores : callable
             Gives the anomaly scores of the training rows themselves, which are needed
             if `contamination` is a number.
+        stacklevel : int or None, default=None
+            Where to warn of too few references; None leaves that to the caller.
         """
         # Parameters that are set later wait for the next fit.
         self._rate_, self._contamination_rule_ = self.false_alarm_rate, None
         if self.contamination == "auto":
-            return self._set_cut(self.threshold, None)
+            return self._set_cut(self.threshold, None, stacklevel)
         # A promise about the training rows, so it is their own scores that count.
         rule = QuantileThreshold(rate=self.contamination, method="linear")
         self._contamination_rule_ = rule.fit(training_scores())
         return self._cut_by(self._contamination_rule_)
 
-    def _set_cut(self, threshold: Threshold, false_alarm_rate: float | None) -> Self:
+    def _set_cut(
+        self,
+        threshold: Threshold,
+        false_alarm_rate: float | None,
+        stacklevel: int | None = 3,
+    ) -> Self:
         """Find another cut, as ``set_threshold`` does."""
         rule = self._contamination_rule_
         if rule is not None and is_auto(threshold) and false_alarm_rate is None:
             return self._cut_by(rule)
         rate = self._rate_ if false_alarm_rate is None else false_alarm_rate
         check_rate(rate, "false_alarm_rate")
-        return self._cut_by(fit_threshold(threshold, self.reference_scores_, rate=rate))
+        references, words = self._references(threshold, rate)
+        fitted = fit_threshold(threshold, references, rate=rate)
+        if words and stacklevel is not None:
+            warnings.warn(words, UserWarning, stacklevel=stacklevel)
+        self.reference_scores_ = references
+        return self._cut_by(fitted)
 
     def _cut_by(self, rule: Any) -> Self:
         self.threshold_rule_ = rule

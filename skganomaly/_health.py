@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from ._cut import highest_of, too_few
 from ._memorisation import memorisation, memorised_probability
 from .reports import Finding
 
@@ -349,14 +350,12 @@ def too_few_references(n_references, rate, *, groups):
     groups : bool
         Whether the scores are of groups of rows.
     """
-    if (n_references + 1) * rate >= 1:
+    if not too_few(n_references, rate):
         return None
     kind = "groups of rows" if groups else "rows"
     return Finding(
         "too_few",
-        f"With {n_references} reference {kind} the threshold is the highest of their "
-        f"scores, which flags one in {n_references + 1} new normal rows and not the "
-        f"share of {rate:g} that was asked for.",
+        highest_of(n_references, kind, rate),
         f"Pass {math.ceil(round(1 / rate, 6)) - 1} {kind} or more, raise "
         "false_alarm_rate, or set threshold='tail'.",
     )

@@ -162,11 +162,16 @@ class InferenceMixin:
             With new ``threshold_rule_`` and ``offset_``, found from
             ``reference_scores_``. The constructor's parameters stay as they are, so
             fitting again restores their threshold.
+
+        Warns
+        -----
+        UserWarning
+            If there are too few reference scores for ``false_alarm_rate``.
         """
         check_is_fitted(self)
         if not self.n_held_out_:
             self._check_held_out(threshold)
-        return self._set_cut(threshold, false_alarm_rate)
+        return self._set_cut(threshold, false_alarm_rate, stacklevel=4)
 
     @available_if(_if_method_can("encode"))
     @own_settings()

@@ -76,7 +76,8 @@ def save(
     Parameters
     ----------
     estimator : object
-        A fitted detector of this package, or an estimator of scikit-learn around one.
+        A fitted detector or :class:`~skganomaly.timeseries.AdaptiveThreshold` of this
+        package, or an estimator of scikit-learn around a detector.
     path : str or path-like
         The file, which is replaced if it is there; by custom ``*.skganomaly``.
     trusted : sequence of classes, functions or their names, default=()

@@ -11,7 +11,13 @@ from sklearn import config_context
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import column_or_1d, validate_data
 
-__all__ = ["first_few", "read_groups", "validate_rows", "validate_table"]
+__all__ = [
+    "first_few",
+    "read_groups",
+    "refuse_unreadable",
+    "validate_rows",
+    "validate_table",
+]
 
 # Columns that an error names; of more it gives the number.
 _MAX_NAMED = 5
@@ -44,6 +50,7 @@ def validate_rows(estimator, X, *, reset, input_shape=None):
     ValueError, TypeError
         With the columns that are to blame, and what to do about them.
     """
+    refuse_unreadable(X)
     X = _without_mask(X)
     if not hasattr(X, "shape") and hasattr(X, "__array_interface__"):
         # As one image of Pillow.
@@ -70,6 +77,53 @@ def validate_rows(estimator, X, *, reset, input_shape=None):
         return validate_table(estimator, X, named=False, **options), shape
     X = validate_table(estimator, X, **options)
     return X, X.shape
+
+
+def refuse_unreadable(X):
+    """Refuse tensors and frames that make no array, with what to do.
+
+    Parameters
+    ----------
+    X : object
+        Rows as they came.
+
+    Raises
+    ------
+    TypeError
+        If X is a tensor, or a list of tensors, that NumPy cannot read, or a frame of
+        which all columns are sparse.
+    """
+    first = X[0] if isinstance(X, list | tuple) and X else X
+    if hasattr(first, "detach") and hasattr(first, "requires_grad"):
+        try:
+            np.asarray(first)
+        except (RuntimeError, TypeError) as error:
+            name = "X" if first is X else "torch.stack(X)"
+            raise TypeError(
+                f"X has a tensor of {first.dtype}, on {first.device}, which NumPy "
+                f"cannot read. Pass {name}{_readable(first)}. ({error})"
+            ) from error
+    dtypes = list(X.dtypes) if _is_frame(X) and hasattr(X, "sparse") else []
+    if dtypes and all(str(dtype).startswith("Sparse") for dtype in dtypes):
+        raise TypeError(
+            "Sparse data was passed for X: a frame of which all columns are sparse. "
+            "Pass X.sparse.to_dense(), or fewer columns if that is too large."
+        )
+
+
+def _readable(tensor):
+    """Calls that make a tensor one that NumPy can read."""
+    dtype = str(tensor.dtype)
+    calls = {
+        "detach": tensor.requires_grad,
+        "cpu": tensor.device.type != "cpu",
+        "dequantize": tensor.is_quantized,
+        "to_dense": "sparse" in str(tensor.layout),
+        "resolve_conj": tensor.is_conj(),
+        "resolve_neg": tensor.is_neg(),
+        "float": "bfloat" in dtype or "float8" in dtype,
+    }
+    return "".join(f".{name}()" for name, needed in calls.items() if needed)
 
 
 def read_groups(X, groups, words):
@@ -147,6 +201,7 @@ def validate_table(
         up to five columns by name and dtype, and what to do about them. And all that
         scikit-learn checks.
     """
+    refuse_unreadable(X)
     X = _without_mask(X)
     _refuse_dates(X)
     try:

@@ -7,8 +7,10 @@ mend; see :ref:`own-detector`.
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import random
+import tempfile
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from sklearn.base import clone
 
 from ._models._networks import build_members
 from ._process import own_settings
+from ._saving import load, save
 from .architectures import check_network
 
 if TYPE_CHECKING:
@@ -35,12 +38,13 @@ def check_detector(
     detector: BaseDetector,
     *,
     kinds: Sequence[Literal["rows", "maps"]] = ("rows", "maps"),
+    trusted: Sequence[Any] = (),
 ) -> None:
     """Check that a detector keeps the promises of this package.
 
-    It is fitted to a small table and to small images for a few steps. For
-    scikit-learn's conventions, use
-    :func:`~sklearn.utils.estimator_checks.check_estimator` beside it.
+    It is fitted to a small table and to small images for a few steps, with and without
+    ``sample_weight``, by ``fit`` and by ``partial_fit``, and saved. For scikit-learn's
+    conventions, use :func:`~sklearn.utils.estimator_checks.check_estimator` beside it.
 
     Parameters
     ----------
@@ -48,13 +52,18 @@ def check_detector(
         Unfitted; copies of it are used.
     kinds : sequence of {"rows", "maps"}, default=("rows", "maps")
         What it is for: tables, images and windows, or both.
+    trusted : sequence of classes, functions or their names, default=()
+        What of yours its file names beside the class of the detector, as for
+        :func:`skganomaly.save`.
 
     Raises
     ------
     AssertionError
         If scores depend on anything but the row and the seed, a global generator was
-        moved, the method returns what it should not, or a failed fit left something
-        behind.
+        moved, the method returns what it should not, a failed fit left something
+        behind, ``partial_fit`` begins anew, or rows of weight 0 matter.
+    TypeError
+        If it cannot be saved.
 
     Examples
     --------
@@ -67,10 +76,10 @@ def check_detector(
         X = np.random.RandomState(0).normal(size=(70, *shape))
         short = clone(detector).set_params(max_steps=_N_STEPS, random_state=0)
         with own_settings():
-            _check_fit(short, X)
+            _check_fit(short, X, trusted)
 
 
-def _check_fit(detector, X):
+def _check_fit(detector, X, trusted):
     before = _global_states()
     fitted = _fit(detector, X)
     moved = [name for name, state in before.items() if state != _global_states()[name]]
@@ -81,14 +90,23 @@ def _check_fit(detector, X):
     )
     _check_method(fitted, X)
     _check_scores(fitted, detector, X)
+    _check_file(fitted, X, trusted)
     _check_refit(fitted, X)
+    _check_weights(detector, X)
+    _check_pieces(detector, X)
 
 
-def _fit(detector, X):
+def _fit(detector, X, **options):
     # So few steps are too few, and a fit rightly says so.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return clone(detector).fit(X)
+        return clone(detector).fit(X, **options)
+
+
+def _go_on(detector, X):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return detector.partial_fit(X)
 
 
 def _global_states():
@@ -161,11 +179,75 @@ def _check_scores(fitted, detector, X):
         "in another order": fitted.anomaly_score(X[order])[np.argsort(order)],
         "alone": np.concatenate([alone, scores[3:]]),
     }
+    _compare(scores, others)
+    assert np.array_equal(fitted.predict(X) == -1, scores > fitted.threshold_)
+
+
+def _compare(scores, others):
     for when, found in others.items():
         assert np.array_equal(scores, found), (
             f"Scores {when} differ, by up to {np.abs(scores - found).max():g}."
         )
-    assert np.array_equal(fitted.predict(X) == -1, scores > fitted.threshold_)
+
+
+def _check_file(fitted, X, trusted):
+    """What is loaded scores the same."""
+    trusted = [type(fitted), *trusted]
+    ours = type(fitted.architecture).__module__.startswith("skganomaly.")
+    given = ours or isinstance(fitted.architecture, str)
+    architecture = None if given else fitted.architecture
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "detector.skganomaly")
+        save(fitted, path, trusted=trusted)
+        loaded = load(path, trusted=trusted, architecture=architecture)
+    _compare(fitted.anomaly_score(X), {"after save": loaded.anomaly_score(X)})
+
+
+def _check_weights(detector, X):
+    """A row of weight 0 is as good as absent, and only ratios of weights matter."""
+    weights = np.arange(len(X)) % 3.0
+    some = weights > 0
+    fits = {
+        "with weights four times as large": (X, 4 * weights),
+        "without the rows of weight 0": (X[some], weights[some]),
+    }
+    _compare(
+        _fit(detector, X, sample_weight=weights).anomaly_score(X),
+        {
+            when: _fit(detector, rows, sample_weight=given).anomaly_score(X)
+            for when, (rows, given) in fits.items()
+        },
+    )
+
+
+def _check_pieces(detector, X):
+    """Networks go on from piece to piece, and a piece that fails changes nothing."""
+    half = len(X) // 2
+    fitted = _go_on(clone(detector), X[:half])
+    scores = fitted.anomaly_score(X)
+    again = _go_on(clone(detector), X[:half])
+    try:
+        again.partial_fit(np.full_like(X, np.nan))
+    except ValueError:
+        found = {"after a partial_fit that failed": again.anomaly_score(X)}
+        _compare(scores, found)
+    else:
+        raise AssertionError("partial_fit took rows of NaN without a word.")
+    before = copy.deepcopy(fitted.model_.method)
+    # So small that networks which go on stay where they are.
+    _go_on(fitted.set_params(learning_rate=1e-12), X[half:])
+    moved = min(
+        float((value - before.generator.get_parameter(name)).abs().max())
+        for name, value in fitted.model_.method.generator.named_parameters()
+    )
+    assert moved < 1e-6, (
+        f"partial_fit begins anew: all of the generator moved, by {moved:g} at least, "
+        "at a learning_rate of 1e-12. Have _train take the method from trainer.build, "
+        "which has the networks of the piece before."
+    )
+    assert np.isfinite(fitted.anomaly_score(X)).all(), (
+        "Scores after partial_fit are not finite."
+    )
 
 
 def _check_refit(fitted, X):

@@ -9,7 +9,7 @@ the scores of scikit-learn's, PyOD's and this library's detectors point.
 from __future__ import annotations
 
 import math
-from functools import partial
+from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -342,7 +342,7 @@ def recall_at_false_alarm_rate(
     -------
     scorer : callable
         Function of ``(estimator, X, y)`` that returns the recall, from 0 to 1, and
-        can be pickled. It takes and raises what :func:`anomaly_roc_auc` does.
+        can be pickled and saved. It takes and raises what :func:`anomaly_roc_auc` does.
 
     Examples
     --------
@@ -356,15 +356,19 @@ def recall_at_false_alarm_rate(
     check_scalar(rate, "rate", Real, min_val=0, max_val=1, include_boundaries="left")
     if math.isnan(rate):
         raise ValueError("rate is NaN; it must be a share in [0, 1).")
-    return partial(_recall_at, rate=rate)
+    return _RecallAt(rate)
 
 
-def _recall_at(estimator: Any, X: Any, y: ArrayLike, *, rate: float) -> float:
-    anomalous, scores = _labels_and_scores(estimator, X, y)
-    normal = np.sort(scores[~anomalous])[::-1]
-    # The small number is for products such as 0.29 * 100 = 28.999999999999996.
-    n_allowed = int(rate * len(normal) + 1e-9)
-    return float(np.mean(scores[anomalous] > normal[n_allowed]))
+@dataclass(frozen=True)
+class _RecallAt:
+    rate: float
+
+    def __call__(self, estimator: Any, X: Any, y: ArrayLike) -> float:
+        anomalous, scores = _labels_and_scores(estimator, X, y)
+        normal = np.sort(scores[~anomalous])[::-1]
+        # The small number is for products such as 0.29 * 100 = 28.999999999999996.
+        n_allowed = int(self.rate * len(normal) + 1e-9)
+        return float(np.mean(scores[anomalous] > normal[n_allowed]))
 
 
 def pseudo_anomaly_roc_auc(estimator: Any, X: Any, y: Any = None) -> float:

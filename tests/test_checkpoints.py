@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import (
@@ -291,6 +293,35 @@ def test_another_fit_is_refused(change, words, path, kill):
     assert path.read_bytes() == before
 
 
+class Watch:
+    """A callback as scikit-learn has them, which might end the training."""
+
+    def setup(self, estimator, context):
+        pass
+
+    teardown = on_fit_task_begin = setup
+
+    def on_fit_task_end(self, estimator, context, **kwargs):
+        return False
+
+
+@pytest.mark.skipif(
+    not hasattr(AutoencoderDetector, "set_callbacks"), reason="scikit-learn before 1.9"
+)
+def test_other_callbacks_of_scikit_learn_are_refused(path, kill):
+    """But those of its own, which only watch, may come and go."""
+    from sklearn.callback import ScoringMonitor
+
+    whole = make().fit(X)
+    watched = make(path=path).set_callbacks(Watch())
+    interrupted(watched, kill, 30)
+    words = r"callbacks of scikit-learn was \['Watch'\] and is None. Set it back"
+    with pytest.raises(ValueError, match=words):
+        make(path=path).fit(X)
+    monitor = ScoringMonitor(scoring=lambda *_: 0.0)
+    assert_same(make(path=path).set_callbacks(Watch(), monitor).fit(X), whole)
+
+
 def test_what_training_does_not_depend_on_may_change(path, kill):
     """What a score or a cut is made of, where the file is looked for, what is shown."""
     params = {"score_type": "joint", "false_alarm_rate": 0.2}
@@ -359,6 +390,21 @@ def test_many_fits_of_a_series(path):
     ):
         series.fit(X)
     assert not os.path.exists(path)
+
+
+def test_many_fits_of_a_search(path):
+    """One that is killed would be in the way of the others when it is run again."""
+    pipeline = make_pipeline(StandardScaler(), make(path=path))
+    grid = {"ganomalydetector__latent_dim": [1, 2]}
+    words = "FitCheckpoint, whose file is of one fit.*a search or cross-validation"
+    search = GridSearchCV(pipeline, grid, cv=2, scoring=lambda *_: 0.0)
+    with pytest.raises(ValueError, match=f"(?s)All the 4 fits failed.*{words}"):
+        search.fit(X)
+    with pytest.raises(ValueError, match=words):
+        cross_val_predict(pipeline, X, cv=2)
+    assert not os.path.exists(path)
+    clone(pipeline).fit(X)
+    assert os.path.exists(path)
 
 
 def test_a_full_disk_ends_no_training(path, kill, monkeypatch):

@@ -48,6 +48,11 @@ class Brightness:
         return self
 
 
+class Greedy(Brightness):
+    def fit_maps(self, images, groups, **options):
+        raise MemoryError("Unable to allocate 330. PiB")
+
+
 @pytest.fixture(scope="module")
 def detector(pictures):
     return short(Brightness()).fit(pictures)
@@ -205,7 +210,7 @@ def test_what_is_drawn_for_the_weights_is_the_methods(pictures):
 def test_groups_are_held_out_whole(pictures):
     groups = np.arange(60) // 6
     detector = ImageDetector(method=Brightness(), random_state=0)
-    with pytest.warns(UserWarning, match="12 images are held out.*Pass 95 groups"):
+    with pytest.warns(UserWarning, match="With 12 reference images.*Pass 95 groups"):
         detector.fit(pictures, groups=groups)
     seen = detector.methods_[0].seen
     assert len(set(seen)) == 8 and all(seen.count(group) == 6 for group in set(seen))
@@ -226,6 +231,19 @@ def test_references_are_groups_if_these_suffice(pictures):
         few.fit(pictures, groups=groups)
     assert len(few.reference_scores_) == few.n_held_out_ == 30
     assert set(detector.reference_scores_) < set(few.reference_scores_)
+    # Another rate asks anew, and what was found first comes back.
+    first, groups_only = few.threshold_, detector.reference_scores_
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        few.set_threshold(false_alarm_rate=0.2)
+    assert_array_equal(few.reference_scores_, groups_only)
+    assert few.threshold_ == detector.threshold_
+    with pytest.warns(UserWarning, match="10 groups of images are held out"):
+        assert few.set_threshold().threshold_ == first
+    loaded = pickle.loads(pickle.dumps(detector))
+    with pytest.raises(ValueError, match="needs at least 99 held-out scores; got 30"):
+        loaded.set_threshold("conformal", false_alarm_rate=0.01)
+    assert_array_equal(loaded.reference_scores_, groups_only)
 
 
 def test_a_promise_that_cannot_be_kept_is_withdrawn(pictures):
@@ -325,6 +343,14 @@ def test_images_that_are_not_good_are_pointed_out(pictures):
 def test_held_out_images_that_do_not_differ_have_no_unit(pictures):
     detector = short([Brightness(), Brightness(2.0)]).fit(pictures[[0] * 60])
     assert_array_equal(detector.units_, 1)
+
+
+def test_memory_that_ran_out(pictures):
+    detector = short(Greedy())
+    words = r"Memory ran out. Training needs less with lower scales.* \(Unable to"
+    with pytest.raises(MemoryError, match=words):
+        detector.fit(pictures)
+    assert not hasattr(detector, "offset_")
 
 
 def test_a_lower_rate_than_can_be_kept_is_said(detector):

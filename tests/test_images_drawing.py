@@ -154,12 +154,24 @@ def test_parameters_are_plain():
         {"contrasts": (1,)},
         {"contrasts": (1, np.nan)},
         {"contrasts": ("low", "high")},
+        {"contrasts": (1, 1e300)},
+        {"sizes": 5},
         {"second_fraction": 1.5},
     ],
 )
 def test_wrong_parameters(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         _painter(**wrong)
+
+
+def test_sizes_that_no_memory_holds():
+    """Are refused before anything is reserved; the largest that may be are drawn."""
+    with pytest.raises(ValueError, match=r"at most 500, .* got \(1, 1000000000.0\)"):
+        _painter(sizes=(1, 1e9))
+    painter = _painter(sizes=(500, 500), contrasts=(1000, 1000), shapes=list(SHAPES))
+    for seed in range(5):
+        drawn, changed = painter(_texture(), np.random.default_rng(seed))
+        assert changed.any() and np.isfinite(drawn).all()
 
 
 def test_noise_has_unit_variance_and_any_shape():

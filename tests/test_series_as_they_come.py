@@ -284,6 +284,18 @@ def test_contamination_is_a_share_of_the_training_steps(frame):
         detector.set_params(threshold="max").fit(frame)
 
 
+def test_a_rate_that_so_few_steps_cannot_keep(frame):
+    """At fit, and when it is set later."""
+    options = {"window_length": 5, "n_blocks": 2}
+    with pytest.warns(UserWarning, match=r"share of 0\.001 .* Fit with more") as caught:
+        TimeSeriesDetector(KNN, false_alarm_rate=0.001, **options).fit(frame)
+    assert caught[0].filename == __file__
+    detector = TimeSeriesDetector(KNN, false_alarm_rate=0.1, **options).fit(frame)
+    with pytest.warns(UserWarning, match=r"reference steps .* 0\.001") as caught:
+        detector.set_threshold(false_alarm_rate=0.001)
+    assert caught[0].filename == __file__
+
+
 def test_a_rate_that_is_set_later_waits_for_the_next_fit(frame):
     """A new threshold without a rate goes by the rate of the fit."""
     detector = TimeSeriesDetector(KNN, window_length=5, false_alarm_rate=0.2).fit(frame)

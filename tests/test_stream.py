@@ -255,6 +255,13 @@ def test_what_must_not_change_from_piece_to_piece(change, words, small):
     assert detector.partial_fit(PIECES[1]).settings_.trim == 0.1
 
 
+def test_the_learning_rate_may_change(small):
+    """Also where that of an adversary follows from it."""
+    detector = small(AnoGANDetector).partial_fit(PIECES[0])
+    detector.set_params(learning_rate=0.01).partial_fit(PIECES[1])
+    assert detector.settings_.learning_rate == 0.01
+
+
 def test_a_fit_after_pieces(small):
     """With ``warm_start``, too, there is no training of a fit to go on with."""
     detector = small(AutoencoderDetector, warm_start=True).partial_fit(PIECES[0])

@@ -390,6 +390,24 @@ def test_set_threshold_that_fails(small, arguments, message, table):
     assert detector.threshold_rule_ is rule
 
 
+def test_set_threshold_to_a_rate_that_so_few_cannot_keep(small, table):
+    """In the words of a fit; a rule that needs more says so itself."""
+    detector = small(false_alarm_rate=0.2).fit(table[:48])
+    with pytest.warns(UserWarning, match=r"one in 49 .* share of 0\.01") as caught:
+        detector.set_threshold(false_alarm_rate=0.01)
+    assert caught[0].filename == __file__
+    first = detector.threshold_
+    assert first == detector.reference_scores_[-1]
+    for rule in ("tail", TailThreshold(rate=0.01)):
+        with pytest.raises(ValueError, match="needs at least 10 distinct scores"):
+            detector.set_threshold(rule, false_alarm_rate=0.01)
+    assert detector.threshold_ == first
+    # Neither promises a share.
+    detector.set_threshold("max", false_alarm_rate=0.01).set_threshold(1.0)
+    # 49 * (1 / 49) is below 1 by a rounding error.
+    detector.set_threshold(false_alarm_rate=1 / 49)
+
+
 def test_set_threshold_conformal_needs_held_out_rows(small, table):
     """As at fit: without held-out rows there is nothing to guarantee."""
     detector = small().fit(table)

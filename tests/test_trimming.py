@@ -127,6 +127,25 @@ def test_problems_are_told_once(small):
     assert len(told) == len(detector.training_report_.problems) > 0
 
 
+class Counts(Callback):
+    """Counts trainings, in a list that all copies share."""
+
+    def __init__(self, begun):
+        self.begun = begun
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def on_train_begin(self, net, **kwargs):
+        self.begun.append(net.phase)
+
+
+def test_callbacks_hear_of_both_trainings(small):
+    begun = []
+    small(AutoencoderDetector, trim=0.1, callbacks=[Counts(begun)]).fit(DIRTY)
+    assert begun == ["training", "training"]
+
+
 class Pressed(Callback):
     """Press Ctrl-C in the first training."""
 

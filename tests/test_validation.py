@@ -17,6 +17,7 @@ from skganomaly._settings import resolve_settings
 from skganomaly._training._trainer import Builder
 from skganomaly._validation import validate_table
 from skganomaly.thresholds import MaxThreshold, TailThreshold
+from skganomaly.timeseries import TimeSeriesDetector
 
 N_ROWS = 12
 ROWS = np.random.default_rng(0).normal(size=(N_ROWS, 3))
@@ -186,6 +187,38 @@ def test_numbers_in_any_dress_are_taken(small, kind):
     detector = small(AutoencoderDetector, max_steps=1).fit(plain)
     expected = detector.score_samples(plain)
     assert_array_equal(detector.fit(X).score_samples(X), expected)
+
+
+TENSOR = torch.from_numpy(np.random.default_rng(0).normal(size=(60, 2)))
+UNREADABLE = {
+    "bfloat16": (TENSOR.bfloat16(), r"torch.bfloat16, on cpu.* Pass X.float\(\)\."),
+    "graph": (TENSOR.clone().requires_grad_(), r"cannot read. Pass X.detach\(\)\."),
+    "list": (list(TENSOR.bfloat16()), r"Pass torch.stack\(X\).float\(\)\."),
+    "sparse": (TENSOR.to_sparse(), r"Pass X.to_dense\(\)\."),
+    "frame": (
+        pd.DataFrame(TENSOR.numpy()).astype(pd.SparseDtype(float, 0.0)),
+        r"all columns are sparse. Pass X.sparse.to_dense\(\)",
+    ),
+    "several": (
+        TENSOR.bfloat16().requires_grad_(),
+        r"Pass X.detach\(\).float\(\)\.",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_what_makes_no_array(small, kind):
+    """Tables, series and images: what it takes is said, and does."""
+    rows, words = UNREADABLE[kind]
+    detector = small(AutoencoderDetector, max_steps=2).fit(TENSOR)
+    series = TimeSeriesDetector(small(AutoencoderDetector), window_length=3)
+    for call in (detector.predict, detector.fit, series.fit):
+        with pytest.raises(TypeError, match=words):
+            call(rows)
+    if kind in ("bfloat16", "several"):
+        with pytest.raises(TypeError, match=words):
+            detector.fit(rows.reshape(-1, 3, 5))
+        detector.fit(rows.detach().float())
 
 
 def test_huge_numbers_are_not_infinite():

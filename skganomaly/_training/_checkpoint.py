@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import sys
 import warnings
 from numbers import Integral, Real
 
@@ -37,9 +38,10 @@ class FitCheckpoint(Callback):
     Parameters
     ----------
     path : str or path-like
-        The file. Each fit needs one of its own: not for a search, nor for the detector
-        in a :class:`~skganomaly.timeseries.TimeSeriesDetector`. It is about three times
-        as large as the weights of the networks.
+        The file. Each fit needs one of its own: searches and cross-validation of
+        scikit-learn are refused, and so is the detector in a
+        :class:`~skganomaly.timeseries.TimeSeriesDetector`. It is about three times as
+        large as the weights of the networks.
     every_n_steps : int or None, default=None
         Write after so many optimiser steps, counted in each training.
     every_minutes : float or None, default=10.0
@@ -55,8 +57,9 @@ class FitCheckpoint(Callback):
 
     Other callbacks go on where they were, as far as their attributes are numbers, text,
     tensors, or lists and dicts of these, or have ``state_dict`` and
-    ``load_state_dict``, which a callback itself may have, too. Those of scikit-learn
-    begin anew.
+    ``load_state_dict``, which a callback itself may have, too. Those for scikit-learn's
+    ``set_callbacks`` begin anew; of yours, which may end a training, the classes have
+    to be the same.
 
     Examples
     --------
@@ -111,6 +114,12 @@ class FitCheckpoint(Callback):
         folder = os.path.dirname(os.path.abspath(self.path))
         if not os.path.isdir(folder):
             raise ValueError(f"There is no folder {folder!r} for path={self.path!r}.")
+        if _in_search():
+            raise ValueError(
+                "callbacks has a FitCheckpoint, whose file is of one fit, and this is "
+                "one of many fits of a search or cross-validation of scikit-learn. "
+                "Leave it out there, and give it to a fit of best_params_."
+            )
 
     def _read(self):
         """What the file has, or None if there is none."""
@@ -130,6 +139,19 @@ class FitCheckpoint(Callback):
                 UserWarning,
                 stacklevel=2,
             )
+
+
+def _in_search():
+    """Whether scikit-learn's model selection, in this process, asked for the fit.
+
+    A clone does not know how many others there are, nor does what it was cloned from.
+    """
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").startswith("sklearn.model_selection."):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def dumps(content):

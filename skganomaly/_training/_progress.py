@@ -23,6 +23,7 @@ __all__ = ["Progress", "has_checkpoint", "position"]
 _FREE = {"contamination", "false_alarm_rate", "max_references", "score_type"}
 # What may grow from one fit to the next with warm_start.
 _GROWS = {"max_steps", "search__encoder_steps"}
+_OTHERS = "callbacks of scikit-learn"
 # Described by fingerprints, which say nothing to a reader.
 _ROWS = {
     "X": "X has other rows",
@@ -125,6 +126,15 @@ class Progress:
             "trained": fingerprint(trained),
             **{k: v for k, v in flat(names) if k.split("__")[0] not in _FREE},
         }
+        others = [
+            type(callback).__name__
+            for callback in getattr(detector, "_skl_callbacks", ())
+            # Its own watch, and end nothing.
+            if not type(callback).__module__.startswith("sklearn.")
+        ]
+        if others:
+            # By name alone, as what they hold is also that of fits before.
+            self.inputs[_OTHERS] = others
         if self.stored is None:
             return
         differences = self._differences()
@@ -145,7 +155,7 @@ class Progress:
             )
 
     def _differences(self):
-        free = _GROWS | {"callbacks", "earlier_fit"} if self.warm else set()
+        free = _GROWS | {"callbacks", _OTHERS, "earlier_fit"} if self.warm else set()
         then, now = self.stored["inputs"], self.inputs
         words = []
         for name in sorted({*then, *now} - free):

@@ -18,11 +18,12 @@ from tqdm import tqdm
 
 from .._all_or_nothing import all_or_nothing
 from .._compat import HasMethods, Interval, StrOptions, _fit_context
-from .._cut import is_auto
+from .._cut import highest_of, is_auto, too_few
 from .._decisions import CutMixin
 from .._device import resolve_device
 from .._groups import one_score_a_group, read_labels
 from .._left_out import in_file, loaded_device
+from .._memory import out_of_memory
 from .._process import own_settings
 from .._saving import SaveMixin
 from .._seed import draw_seed
@@ -216,6 +217,9 @@ class ImageDetector(SaveMixin, CutMixin, OutlierMixin, BaseEstimator):
             its place or file; if ``groups`` does not fit, or has fewer than two.
         FloatingPointError
             If training diverged.
+        MemoryError or torch.OutOfMemoryError
+            If there is not enough memory on the host, or on a device. The message says
+            which options need less. The detector is then left unfitted.
 
         Warns
         -----
@@ -224,8 +228,15 @@ class ImageDetector(SaveMixin, CutMixin, OutlierMixin, BaseEstimator):
             be kept; or if images of an :class:`ImageFolder` are of kinds that are not
             good.
         """
-        with own_settings():
+        with own_settings(), out_of_memory(self._less_memory):
             return self._fit(as_images(images, channels=self.channels), groups)
+
+    def _less_memory(self):
+        return (
+            "Training needs less with lower scales, a lower batch_size of "
+            "DefectDiscriminator, or a smaller neighbourhood or network of "
+            "FrozenFeatures."
+        )
 
     def _fit(self, images, groups):
         groups = _read_groups(images, groups)
@@ -270,25 +281,26 @@ class ImageDetector(SaveMixin, CutMixin, OutlierMixin, BaseEstimator):
                 "Training diverged: scores are not finite. Lower the learning_rate of "
                 "the method."
             )
-        self.reference_scores_ = self._references(
-            scores, np.unique(groups[unseen], return_inverse=True)[1]
-        )
-        return self._fit_cut(lambda: self.reference_scores_)
+        self._image_scores_ = np.sort(scores)
+        self._n_groups_ = len(np.unique(groups[unseen]))
+        return self._fit_cut(lambda: scores, stacklevel=7)
 
-    def _references(self, scores, groups):
-        """Scores that the threshold is found from, and words if they are too few."""
-        rate, n_images, n_groups = self.false_alarm_rate, len(scores), groups.max() + 1
-        one_an_image = np.ones(n_images, dtype=int)
-        least = math.ceil(1 / rate) - 1
-        if n_groups >= least:
-            return one_score_a_group(scores, one_an_image, n_groups)
+    def _references(self, threshold, rate):
+        """Scores of groups, or of images where these are too few for the rate."""
+        if not hasattr(self, "_n_groups_"):
+            # From a file of before they were kept.
+            return super()._references(threshold, rate)
+        scores, n_groups = self._image_scores_, self._n_groups_
+        ones = np.ones(len(scores), dtype=int)
+        if not too_few(n_groups, rate):
+            return one_score_a_group(scores, ones, n_groups), ""
+        n_images = len(scores)
         kind = "groups of images" if n_groups < n_images else "images"
-        what_to_do = (
-            f"Pass {math.ceil(least / self.validation_fraction)} {kind} or more, or "
-            "raise validation_fraction or false_alarm_rate."
+        least = math.ceil(
+            (math.ceil(round(1 / rate, 6)) - 1) / self.validation_fraction
         )
         words = ""
-        if n_images >= least:
+        if not too_few(n_images, rate):
             # The quantile of a few groups would be the highest of what they have in
             # the middle, which flags far more.
             words = (
@@ -297,11 +309,14 @@ class ImageDetector(SaveMixin, CutMixin, OutlierMixin, BaseEstimator):
                 f"the share of {rate:g} that was asked for holds for images of groups "
                 "like these, and of new groups more may be flagged."
             )
-        elif is_auto(self.threshold):
-            words = _highest_of(n_images, "images", rate)
-        if words and not isinstance(self.threshold, Real):
-            warnings.warn(f"{words} {what_to_do}", UserWarning, stacklevel=6)
-        return one_score_a_group(scores, one_an_image, n_images)
+        elif is_auto(threshold):
+            words = highest_of(n_images, "images", rate)
+        if not words or isinstance(threshold, Real):
+            return scores, ""
+        return scores, (
+            f"{words} Pass {least} {kind} or more to fit, or raise validation_fraction "
+            "or false_alarm_rate."
+        )
 
     def _methods(self):
         methods = self.method if isinstance(self.method, list) else [self.method]
@@ -334,21 +349,16 @@ class ImageDetector(SaveMixin, CutMixin, OutlierMixin, BaseEstimator):
         Returns
         -------
         self : object
-            With new ``threshold_rule_`` and ``offset_``.
+            With new ``threshold_rule_`` and ``offset_``, and ``reference_scores_`` of
+            groups or of images, as they suffice for the rate.
 
         Warns
         -----
         UserWarning
-            If there are too few reference scores for ``false_alarm_rate``.
+            If so few images, or groups, were held out that the rate cannot be kept.
         """
         check_is_fitted(self)
-        self._set_cut(threshold, false_alarm_rate)
-        rate = self._rate_ if false_alarm_rate is None else false_alarm_rate
-        n = len(self.reference_scores_)
-        if is_auto(threshold) and n < math.ceil(1 / rate) - 1:
-            words = _highest_of(n, "images, or groups of them,", rate)
-            warnings.warn(f"{words} Hold out more, or raise it.", stacklevel=2)
-        return self
+        return self._set_cut(threshold, false_alarm_rate)
 
     def _bar(self, items):
         return tqdm(items, type(self).__name__, disable=not self.verbose)
@@ -517,14 +527,6 @@ def _read_groups(images, groups):
             "Name one for each."
         )
     return read_labels(images, groups, "image")
-
-
-def _highest_of(n, items, rate):
-    return (
-        f"{n} {items} are held out, so the threshold is the highest of their scores, "
-        f"which flags one in {n + 1} new normal images and not the share of {rate:g} "
-        "that was asked for."
-    )
 
 
 def _hold_out(groups, fraction, rng):

@@ -35,6 +35,10 @@ _SNAPPED = 0.95
 # Crops that fills are taken from, at most.
 _N_MATERIAL = 256
 
+# Largest diameter and strength: shapes are kept, and crops are smaller than such.
+_MOST_PIXELS = 500
+_MOST_CONTRAST = 1000
+
 # Standard deviation, in pixels, of the smoothing that leaves the local mean.
 _LOCAL = 5.0
 
@@ -72,9 +76,10 @@ class DrawnDefects(BaseEstimator):
         with noise added, "smooth" the local mean made brighter or darker, with noise.
     sizes : tuple of float, default=(1.5, 34.0)
         Smallest and largest diameter of a defect, in pixels; small ones are as frequent
-        as large ones. Lines are up to three times as long as the largest.
+        as large ones, up to 500. Lines are up to three times as long as the largest.
     contrasts : tuple of float, default=(0.2, 5.0)
-        Smallest and largest strength of a fill, in standard deviations of the images.
+        Smallest and largest strength of a fill, in standard deviations of the images,
+        up to 1000.
     warm_up : float in [0, 1], default=0.5
         Share of a training in which the smallest strength falls from 1.5, or from
         what ``contrasts`` allows, to what it is in the end. Who is shown faint defects
@@ -146,8 +151,8 @@ class DrawnDefects(BaseEstimator):
         _check_names("shapes", self.shapes, SHAPES)
         fills = list(_FILLS) if isinstance(self.fills, str) else self.fills
         _check_names("fills", fills, _FILLS)
-        _check_range("sizes", self.sizes)
-        _check_range("contrasts", self.contrasts)
+        _check_range("sizes", self.sizes, _MOST_PIXELS)
+        _check_range("contrasts", self.contrasts, _MOST_CONTRAST)
         seed = int(generator.integers(2**63))
         return Painter(
             crops[:_N_MATERIAL],
@@ -167,13 +172,13 @@ def _check_names(parameter, names, known):
         raise ValueError(f"{parameter} has to be some of {list(known)}, got {names!r}.")
 
 
-def _check_range(parameter, limits):
+def _check_range(parameter, limits, most):
     are_two = len(limits) == 2 and all(isinstance(limit, Real) for limit in limits)
     low, high = limits if are_two else (0, 0)
-    if not 0 < low <= high < np.inf:
+    if not 0 < low <= high <= most:
         raise ValueError(
-            f"{parameter} has to be two positive numbers, the smaller one first, got "
-            f"{limits!r}."
+            f"{parameter} has to be two positive numbers, at most {most}, the smaller "
+            f"one first, got {limits!r}."
         )
 
 

@@ -76,8 +76,9 @@ class AdaptiveThreshold(BaseEstimator):
     change that stays stops alarming in the same way. Where steps are known to be
     anomalous, pass them with ``learn=False``.
 
-    The state is a few numbers, so saving, copying and pickling are cheap. Scores one at
-    a time, in pieces or all at once give the same cuts.
+    The state is a few numbers, so copies are cheap, and so is :func:`skganomaly.save`,
+    whose file may be of any moment of a stream. Scores one at a time, in pieces or all
+    at once give the same cuts.
 
     References
     ----------

@@ -191,6 +191,8 @@ class TimeSeriesDetector(
         "n_jobs": [Integral, None],
     }
 
+    _counted = "steps"
+
     detector_: Any
     held_out_rates_: NDArray[np.float64]
     window_length_: int
@@ -253,7 +255,8 @@ class TimeSeriesDetector(
         Warns
         -----
         UserWarning
-            If blocks of the training steps differ so much that the promise about new
+            If there are too few steps for ``false_alarm_rate``; if blocks of the
+            training steps differ so much that the promise about new
             steps will not hold; if times are repeated or out of order and
             ``missing="drop"``; if an option of `detector` sets a threshold of its own.
         """
@@ -276,7 +279,7 @@ class TimeSeriesDetector(
         windows, references = zip(*scored, strict=True)
         self.reference_scores_ = np.sort(np.concatenate(references))
         self.detector_ = self._fit_detector(series, series.whole, tasks[-1])
-        self._fit_cut(lambda: self._training_scores(series))
+        self._fit_cut(lambda: self._training_scores(series), stacklevel=6)
         rate = self.false_alarm_rate
         self.held_out_rates_ = held_out_rates(list(windows), rate)
         if self.contamination == "auto":
@@ -521,6 +524,11 @@ class TimeSeriesDetector(
         -------
         self : object
             With new ``threshold_rule_`` and ``offset_``.
+
+        Warns
+        -----
+        UserWarning
+            If there are too few reference scores for ``false_alarm_rate``.
         """
         check_is_fitted(self)
         return self._set_cut(threshold, false_alarm_rate)

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
 from .._compat import StrOptions
-from .._validation import first_few, read_groups
+from .._validation import first_few, read_groups, refuse_unreadable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,6 +64,7 @@ class SeriesEstimator(BaseEstimator):
 
     def _read(self, X, *, reset, groups=None):
         """Check a series, or one below the other as many as `groups` tells apart."""
+        refuse_unreadable(X)
         index = X.index if hasattr(X, "iloc") else None
         names = getattr(X, "columns", None)
         X = self._read_values(X, index, reset)

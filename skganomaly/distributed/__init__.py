@@ -5,6 +5,7 @@ draws these uniformly, and takes from all rows what scaling needs: the range, me
 standard deviation of each column. :func:`score` runs a fitted detector on each block.
 """
 
+from .._ranks import data_parallel
 from ._face import fit, sample, score
 
-__all__ = ["fit", "sample", "score"]
+__all__ = ["data_parallel", "fit", "sample", "score"]

@@ -147,6 +147,7 @@ def main():
         speed()
     if args.only != "speed":
         quality(args.seeds)
+    dist.destroy_process_group()
     return 0
 
 

@@ -129,7 +129,7 @@ class Ranks:
 
     @property
     def _first(self) -> int:
-        return dist.get_global_rank(self.group or dist.group.WORLD, 0)
+        return 0 if self.group is None else dist.get_global_rank(self.group, 0)
 
     @property
     def gpu(self) -> int:

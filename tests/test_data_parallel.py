@@ -20,11 +20,16 @@ from skganomaly.distributed import data_parallel
 
 HERE = Path(skganomaly.__file__).parents[1]
 
+launched = pytest.mark.skipif(
+    sys.platform == "win32", reason="PyTorch's launcher needs settings of its own here"
+)
+
 
 @pytest.fixture
-def one_process():
+def one_process(tmp_path):
     """A process group of this process alone."""
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    store = dist.FileStore(str(tmp_path / "store"), 1)
+    dist.init_process_group("gloo", store=store, rank=0, world_size=1)
     yield
     dist.destroy_process_group()
 
@@ -48,6 +53,7 @@ def _run(*command):
     )
 
 
+@launched
 def test_two_processes_fit_one_detector():
     """As ``ranks.py`` checks in each of them."""
     script = Path(__file__).with_name("ranks.py")
@@ -58,6 +64,7 @@ def test_two_processes_fit_one_detector():
     assert result.stdout.split() == names
 
 
+@launched
 @pytest.mark.slow
 def test_it_is_as_good_as_a_fit_of_one():
     """As the measurement that the page quotes finds, here with one seed."""

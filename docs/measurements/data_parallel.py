@@ -1,6 +1,6 @@
 """A fit by two processes beside one by one process: steps a second, and ROC AUC.
 
-Run ``python docs/measurements/data_parallel.py``; it takes ten minutes on two cores,
+Run ``python docs/measurements/data_parallel.py``; it takes six minutes on two cores,
 each process with one thread. Speed is that of the fastest epoch, on images of noise,
 whose content changes nothing of the cost. Quality is that of bars with a part missing,
 and of defects in a texture. ``--only quality --seeds 1`` takes one minute.

@@ -16,6 +16,7 @@ from ._fit import Trained
 from ._health import generator_failure, never_wrong, not_judged, too_short
 from ._models._anogan import AnoGAN, EncoderGame
 from ._parameters import resolved
+from ._ranks import current
 from ._sample_quality import N_SAMPLES, compare_samples, n_compared
 from ._settings import steps_of_few_passes
 from ._training._net import mean_losses
@@ -578,10 +579,9 @@ class AnoGANDetector(BaseDetector):
         # So many whatever the width, as the generator has more to decide after it.
         shape = settings.n_members, N_SAMPLES, settings.latent_dim
         codes = torch.randn(shape, generator=generator, dtype=torch.float32)
-        codes = codes.to(trainer.device)[:, :n_rows]
         with torch.inference_mode():
-            samples = method.decode(codes).cpu()
-        return compare_samples(samples, data)
+            samples = method.decode(codes.to(trainer.device)[:, :n_rows]).cpu()
+        return compare_samples(current().agreed(samples), data)
 
 
 def _object(value, words, kind):

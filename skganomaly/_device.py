@@ -4,6 +4,8 @@ import warnings
 
 import torch
 
+from ._ranks import current
+
 __all__ = ["resolve_device"]
 
 
@@ -13,7 +15,8 @@ def resolve_device(device, *, fallback=False):
     Parameters
     ----------
     device : str or torch.device
-        "auto" takes CUDA when there is one, then MPS, then the CPU.
+        "auto" takes CUDA when there is one, then MPS, then the CPU. Of processes that
+        train together, each has a GPU of its own for "auto" and "cuda".
     fallback : bool, default=False
         Whether a device that this machine lacks is replaced by the CPU with a
         warning, as is right for a detector that was trained elsewhere, or refused.
@@ -22,6 +25,9 @@ def resolve_device(device, *, fallback=False):
     -------
     torch.device
     """
+    ranks = current()
+    if ranks.size > 1 and str(device) in ("auto", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda", ranks.gpu)
     mps = getattr(torch.backends, "mps", None)
     has_mps = mps is not None and mps.is_available()
     if str(device) == "auto":

@@ -30,6 +30,7 @@ from ._health import (
 )
 from ._models._scaling import column_statistics, fit_scaling
 from ._near_copies import find_near_copies
+from ._ranks import current
 from ._row_shape import resolve_input_shape
 from ._seed import draw_seed
 from ._settings import FEWEST_STEPS, resolve_settings
@@ -37,6 +38,7 @@ from ._stream import Reservoir, Start, beyond_range
 from ._training._callbacks import stopping_of
 from ._training._fit_tasks import FitTasks
 from ._training._net import mean_losses
+from ._training._plain import given_to
 from ._training._progress import Progress, has_checkpoint
 from ._training._trainer import Record, Trainer
 from ._trimming import with_left_out, worst_rows
@@ -105,7 +107,7 @@ def learn(
     cut, which goes by it. With `quiet`, nothing is warned of; with `start`, the
     rows are those of a stream, and the training goes on.
     """
-    given = X
+    given, ranks = X, current()
     X, shape = validate_rows(detector, X, reset=True)
     kept, weights = read_weights(X, sample_weight)
     input_shape = resolve_input_shape(detector.input_shape, shape)
@@ -124,6 +126,9 @@ def learn(
         X = X[kept]
     one_unit = settings.kind == "maps"
     row_groups = group_rows(X, groups, one_unit=one_unit, weights=weights)
+    if ranks.size > 1:
+        arrays = {"groups": row_groups.labels, "sample_weight": row_groups.weights}
+        ranks.compare(given_to(detector, X=X, **arrays))
     everybody, left_out, stay = (X, row_groups), np.arange(0), slice(None)
     if detector.trim:
         if detector.warm_start:
@@ -255,6 +260,11 @@ def go_on(detector: Any, X: Any) -> None:
             "could be gone on with from. Leave it out, and save the detector after a "
             "piece."
         )
+    if current().size > 1:
+        raise ValueError(
+            "partial_fit is not shared by the processes of data_parallel(). Call fit "
+            "there, or partial_fit outside of the block, in one process."
+        )
     twin = _untold(detector._twin())
     first = not hasattr(detector, "offset_")
     reservoir = vars(detector).get("reservoir_")
@@ -295,9 +305,9 @@ def progress_of(detector: Any, method: Method) -> Any:
     """What shows a bar over the rows of chunks, if a search is asked to."""
 
     def progress(chunks: Iterable[Any], n_rows: int) -> Iterable[Any]:
-        hidden = not (detector.verbose and method.searches_codes)
+        shown = detector.verbose and method.searches_codes and not current().rank
         label = f"{type(detector).__name__}, search"
-        with tqdm(total=n_rows, desc=label, unit="row", disable=hidden) as bar:
+        with tqdm(total=n_rows, desc=label, unit="row", disable=not shown) as bar:
             for rows, x in chunks:
                 yield rows, x
                 bar.update(len(rows))

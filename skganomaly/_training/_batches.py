@@ -7,6 +7,7 @@ import torch
 from torch.utils.data import Dataset
 
 from .._models._scaling import row_blocks
+from .._ranks import current
 from .._weights import drawn_by_weight
 
 __all__ = ["Orders", "RowDataset", "TensorBatches"]
@@ -226,5 +227,5 @@ class TensorBatches:
         epoch = next(self._epochs, 0)
         for start in range(0, epoch, _CHUNK_STEPS):
             taken = min(_CHUNK_STEPS, epoch - start)
-            indices = self.orders.draw(taken)
+            indices = current().share(self.orders.draw(taken), 2)
             yield _Chunk(self.dataset, indices.to(self.dataset.device))

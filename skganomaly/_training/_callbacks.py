@@ -20,6 +20,7 @@ from skorch.callbacks import (
     TrainEndCheckpoint,
 )
 
+from .._ranks import current
 from ._stopping import HeldOutStopping
 
 __all__ = [
@@ -118,6 +119,12 @@ def _why_refused(callback, schedule, averaged):
             "it would read losses of validation rows, and there are none. Pass "
             "on_train=True."
         )
+    saves = isinstance(callback, Checkpoint | TrainEndCheckpoint)
+    if saves and current().size > 1:
+        return (
+            "all processes of data_parallel() would write to its files at once. Use "
+            "skganomaly.callbacks.FitCheckpoint, which the first process writes."
+        )
     if isinstance(callback, LRScheduler) and schedule != "constant":
         return (
             f"learning_rate_schedule={schedule!r} sets the learning rate in every "
@@ -130,7 +137,7 @@ def _why_refused(callback, schedule, averaged):
                 "generator. Leave load_best out, or take an AutoencoderDetector or a "
                 "GANomalyDetector, which keep none."
             )
-    if isinstance(callback, Checkpoint | TrainEndCheckpoint) and callback.f_pickle:
+    if saves and callback.f_pickle:
         return (
             "f_pickle would pickle the networks without the scores and the threshold. "
             "Leave it out, and keep the fitted detector with its method save."

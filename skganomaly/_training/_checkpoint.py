@@ -13,6 +13,7 @@ import torch
 from skorch.callbacks import Callback
 
 from .._files import write_atomically
+from .._ranks import current
 from .._version import __version__
 
 __all__ = ["FitCheckpoint", "dumps", "loads"]
@@ -130,6 +131,9 @@ class FitCheckpoint(Callback):
 
     def _write(self, content):
         """Put other content, of :func:`dumps`, in the place of the file's."""
+        # Processes that train together have the same.
+        if current().rank:
+            return
         try:
             write_atomically(self.path, lambda file: file.write(content))
         except OSError as error:

@@ -11,6 +11,7 @@ from torch import nn
 from tqdm import tqdm
 
 from .._interruption import pressed_by_user
+from .._ranks import current
 from ._step import Run
 
 __all__ = ["AdversarialNet", "DiscriminatorRestart", "ProgressBar", "mean_losses"]
@@ -208,8 +209,10 @@ class AdversarialNet(NeuralNet):
             names, values = run.step(rows, game.phase(run.n_steps))
             totals[names] = totals[names] + values if names in totals else values
             counts.update(names)
+        sums = torch.cat(list(totals.values()))
+        current().average([sums])
         # The one transfer from the device in a chunk.
-        sums = torch.cat(list(totals.values())).cpu().double().numpy()
+        sums = sums.cpu().double().numpy()
         losses = dict.fromkeys(counts, 0.0)
         with np.errstate(invalid="ignore"):
             for name, members in zip(chain(*totals), sums, strict=True):

@@ -7,7 +7,7 @@ import torch
 
 from .._models._scaling import row_blocks
 
-__all__ = ["fingerprint", "flat", "in_words", "plain"]
+__all__ = ["fingerprint", "flat", "given_to", "in_words", "plain"]
 
 
 def plain(value):
@@ -56,6 +56,29 @@ def flat(values, prefix=""):
             yield from flat(_options(value), f"{prefix}{name}__")
         else:
             yield prefix + name, in_words(value)
+
+
+def given_to(estimator, **arrays):
+    """What decides a fit, as far as it can be compared with that of another process.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its parameters are taken, but for where it computes and what it shows.
+    **arrays : ndarray or None
+    """
+    params = flat(estimator.get_params(deep=False))
+    return {
+        "the estimator": type(estimator).__name__,
+        **{name: v for name, v in params if name not in ("device", "verbose")},
+        **{name: _in_brief(array) for name, array in arrays.items()},
+    }
+
+
+def _in_brief(array):
+    if array is None:
+        return None
+    return f"{array.shape} {fingerprint(array.reshape(len(array), -1))}"
 
 
 def _options(value):

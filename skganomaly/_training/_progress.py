@@ -10,6 +10,7 @@ import warnings
 import numpy as np
 from skorch.callbacks import Callback, EpochTimer
 
+from .._ranks import current
 from .._seed import draw_seed
 from .._version import __version__
 from ._callbacks import unnamed
@@ -79,6 +80,9 @@ class Progress:
                 UserWarning,
                 stacklevel=6,
             )
+        # Processes that train together go on from what the first has.
+        found = self.stored, self.warm, self.inputs
+        self.stored, self.warm, self.inputs = current().agreed(found)
 
     @property
     def active(self):
@@ -90,7 +94,7 @@ class Progress:
         if self.stored is not None and not self.stored["ended"]:
             self.seed = self.stored["seed"]
         else:
-            self.seed = draw_seed(self.detector.random_state)
+            self.seed = current().agreed(draw_seed(self.detector.random_state))
         return self.seed
 
     def check(self, settings, device, X, groups, trained):

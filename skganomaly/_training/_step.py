@@ -5,6 +5,8 @@ import math
 
 import torch
 
+from .._ranks import current
+
 __all__ = ["Run"]
 
 # What a history records beside losses.
@@ -99,14 +101,17 @@ class Run:
             On the device; nothing waits for it here.
         """
         self._set_learning_rate()
-        losses = self.game.losses(
-            rows, self._with_noise(rows), phase, self.sources.get("losses")
-        )
+        ranks = current()
+        random = ranks.own_source(self.sources.get("losses"), self.n_steps)
+        losses = self.game.losses(rows, self._with_noise(rows), phase, random)
         _check_losses(self.game, losses, phase, len(rows))
         # The losses share a graph, which all but the last backward pass must leave.
         for player in reversed(phase.players):
             last = player == phase.players[0]
             self._backward(player, losses[player], rows, retain_graph=not last)
+        # What batch normalisation keeps; backward passes needed it as it was.
+        for module in self.players.values():
+            ranks.average(b for b in module.buffers() if b.is_floating_point())
         for player in phase.players:
             self.optimizers[player].step()
             if player == self.averaged:
@@ -127,6 +132,7 @@ class Run:
             torch.stack(list(terms.values())).sum().backward(
                 inputs=learned, retain_graph=retain_graph
             )
+            current().average(p.grad for p in learned)
         if self.on_gradient is not None:
             self.on_gradient(module, rows)
 
@@ -144,13 +150,14 @@ class Run:
     def _with_noise(self, rows):
         if self.noise is None:
             return rows
+        ranks, (n_members, n_rows, *shape) = current(), rows.shape
         noise = torch.randn(
-            rows.shape,
+            (n_members, ranks.size * n_rows, *shape),
             generator=self.sources["noise"],
             dtype=rows.dtype,
             device=rows.device,
         )
-        return torch.addcmul(rows, noise, self.noise)
+        return torch.addcmul(rows, ranks.share(noise, 1), self.noise)
 
     def _set_learning_rate(self):
         if self.schedule == "constant":

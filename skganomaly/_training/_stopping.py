@@ -8,6 +8,8 @@ from numbers import Integral, Real
 import torch
 from skorch.callbacks import Callback
 
+from .._ranks import current
+
 __all__ = ["HeldOutStopping", "Stopper"]
 
 _BLOCK = 256
@@ -110,6 +112,7 @@ class Stopper(Callback):
         if not net.game.rated:
             return
         residual = self._residual(getattr(net.game, "method", net.game))
+        residual = current().agreed(residual)
         net.history.record("held_out", residual)
         if residual < self.lowest_ * (1 - self.options.tolerance):
             self.lowest_, self.misses_ = residual, 0

@@ -13,6 +13,7 @@ from .._health import interrupted
 from .._interruption import fitted_at_prompt
 from .._models._networks import build_members, shapes_of_members
 from .._models._scaling import row_blocks
+from .._ranks import current
 from ..architectures import MLP, ConvNet, check_network
 from ._batches import Orders, RowDataset, TensorBatches
 from ._callbacks import callbacks_for, check_callbacks, copy_to_fit, unnamed
@@ -372,6 +373,7 @@ class Trainer:
             position(state),
         )
         keeper = self.progress.keeper(state, over=over)
+        current().equalise(game.players().values())
 
         def train():
             if over:
@@ -403,6 +405,7 @@ class Trainer:
             self.record.interrupted = finding
         self.progress.end(net)
         net.finish()
+        current().equalise(game.players().values())
         return net
 
     def _dataset(self):
@@ -423,11 +426,12 @@ class Trainer:
             callbacks, schedule=settings.learning_rate_schedule, averaged=averaged
         )
         callbacks = callbacks_for(phase, callbacks)
-        if detector.verbose:
+        if detector.verbose and not current().rank:
             what = "" if phase == "training" else f", {phase}"
             callbacks.append(ProgressBar(f"{type(detector).__name__}{what}"))
         n_rows = len(self.X)
         batch_size = min(settings.batch_size, n_rows)
+        current().check_batch(batch_size)
         losses = self.device_generator() if game.draws else None
         sources = {"noise": self.device_generator(), "losses": losses}
         # A training that may be gone on with needs all of its last pass.

@@ -25,8 +25,10 @@ from .._groups import one_score_a_group, read_labels
 from .._left_out import in_file, loaded_device
 from .._memory import out_of_memory
 from .._process import own_settings
+from .._ranks import current
 from .._saving import SaveMixin
 from .._seed import draw_seed
+from .._training._plain import given_to
 from .._validation import first_few
 from ..thresholds import p_values
 from ._crops import damage
@@ -54,6 +56,9 @@ _POWER = 2.0
 # if need be several times into one.
 _N_MATERIAL = 20
 _N_DRAWN = 60
+
+# Images that processes of one fit look at, to see whether they have the same.
+_N_COMPARED = 20
 
 # An image whose values are of another dtype, and all so much smaller than those of the
 # fit, is in other units.
@@ -248,7 +253,14 @@ class ImageDetector(SaveMixin, CutMixin, OutlierMixin, BaseEstimator):
                 "ones, pass images[images.labels == 1].",
                 stacklevel=5,
             )
-        rng = np.random.default_rng(draw_seed(self.random_state))
+        ranks = current()
+        if ranks.size > 1:
+            # To read all images for that would take as long as a part of the fit.
+            some = range(0, len(images), -(-len(images) // _N_COMPARED))
+            pixels = {f"image {i}": images[i] for i in some}
+            ranks.compare(given_to(self, groups=groups, **pixels))
+        seed = ranks.agreed(draw_seed(self.random_state))
+        rng = np.random.default_rng(seed)
         held_out = _hold_out(groups, self.validation_fraction, rng)
         seen, unseen = np.flatnonzero(~held_out), np.flatnonzero(held_out)
         device = resolve_device(self.device)
@@ -361,7 +373,9 @@ class ImageDetector(SaveMixin, CutMixin, OutlierMixin, BaseEstimator):
         return self._set_cut(threshold, false_alarm_rate)
 
     def _bar(self, items):
-        return tqdm(items, type(self).__name__, disable=not self.verbose)
+        return tqdm(
+            items, type(self).__name__, disable=not self.verbose or current().rank > 0
+        )
 
     def _read(self, images):
         check_is_fitted(self)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from .._models._networks import initialize_layers
 from .._process import own_settings
+from .._ranks import current
 from ._crops import CROP_SIDE, RIM, CropSource, HarmlessChanges
 from ._drawing import check_drawn
 from ._normalising import Normaliser, pad_by_reflection
@@ -290,6 +291,8 @@ def train_segmenter(
     """
     if isinstance(draw, type):
         raise TypeError(f"draw is the class {draw.__name__}. Pass an object of it.")
+    ranks = current()
+    ranks.check_batch(batch_size)
     images = images if scale == 1 else _Resized(images, scale)
     segmenter = Segmenter(len(images[0]), scale).to(device)
     weights = torch.Generator().manual_seed(int(generator.integers(2**63)))
@@ -297,6 +300,11 @@ def train_segmenter(
     initialize_layers(network, weights)
     network.to(device)
     normaliser = segmenter.normaliser.fit(images)
+    ranks.equalise([segmenter])
+    if ranks.size > 1:
+        # Crops take about as long to draw as to train on, so no process draws all.
+        seed = int(generator.integers(2**63))
+        generator = np.random.default_rng([seed, ranks.rank])
     crops = CropSource(images, normaliser, generator)
     if hasattr(draw, "prepare"):
         material = _material(crops)
@@ -312,13 +320,14 @@ def train_segmenter(
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-4
     )
+    statistics = [b for b in network.buffers() if b.is_floating_point()]
     average = [parameter.detach().clone() for parameter in network.parameters()]
-    steps = range(n_steps)
+    steps, n_crops = range(n_steps), batch_size // ranks.size
     network.train()
     advance = getattr(draw, "advance", lambda share: None)
     for step, _ in enumerate(steps if progress is None else progress(steps)):
         advance(step / n_steps)
-        drawn, changed = zip(*(example() for _ in range(batch_size)), strict=True)
+        drawn, changed = zip(*(example() for _ in range(n_crops)), strict=True)
         crops.advance()
         x = torch.from_numpy(np.stack(drawn)).to(device)
         target = torch.from_numpy(np.stack(changed)).to(device)
@@ -328,6 +337,7 @@ def train_segmenter(
             group["lr"] = learning_rate * _rate(step, n_steps)
         optimizer.zero_grad()
         loss.backward()
+        ranks.average([*(p.grad for p in network.parameters()), *statistics])
         optimizer.step()
         decay = min(_AVERAGE, (step + 1) / (step + 10))
         with torch.no_grad():
@@ -336,6 +346,7 @@ def train_segmenter(
     with torch.no_grad():
         for mean, parameter in zip(average, network.parameters(), strict=True):
             parameter.copy_(mean)
+    ranks.equalise([segmenter])
     if not all(torch.isfinite(each).all() for each in network.state_dict().values()):
         raise FloatingPointError(
             "The training of the segmenter ended in weights that are not finite; try a "

@@ -7,6 +7,7 @@ from dataclasses import replace
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from sklearn.base import clone
 
@@ -41,7 +42,10 @@ _MIN_STEPS = 200
 _SMALLEST_MAP = 8
 
 # Steps of the encoder of images and windows.
-_ENCODER_STEPS = 500
+_ENCODER_STEPS = 350
+
+# Generators of images whose figures differ by less than that have failed alike.
+_ALIKE = 0.05
 
 # The critic's step size, in the generator's.
 _CRITIC_RATE = {"rows": 8, "maps": 1}
@@ -100,7 +104,8 @@ class AnoGANDetector(BaseDetector):
     max_restarts : int, default=2
         How often to start again, from another seed, when the generator has collapsed
         or lost the data. It is not before 200 steps, when it may only have been too
-        short.
+        short, nor with images whose generators, of all members and seeds until then,
+        have failed in the same way, as of noise.
     architecture : {"auto", "mlp", "conv", "published"} or object, default="auto"
         What builds the networks. "mlp" is :class:`~skganomaly.architectures.MLP`,
         "conv" is :class:`~skganomaly.architectures.ConvNet`; "auto" takes the first for
@@ -192,7 +197,7 @@ class AnoGANDetector(BaseDetector):
         than was promised where these are normal. See :ref:`dirty-rows`.
     max_steps : int or "auto", default="auto"
         Batches that generator and critic are trained on. "auto" is 600 for plain rows
-        and 1000 otherwise, however many there are: the generator never sees them, so
+        and 700 otherwise, however many there are: the generator never sees them, so
         it cannot learn them by heart.
     batch_size : int, default=64
         Rows of a mini-batch; all rows if there are fewer.
@@ -309,7 +314,7 @@ class AnoGANDetector(BaseDetector):
     _widest_code = {"rows": 256, "maps": 64}
     _defaults = {
         "rows": {"max_steps": 600, "learning_rate": 5e-4},
-        "maps": {"max_steps": 1000, "learning_rate": 1e-3},
+        "maps": {"max_steps": 700, "learning_rate": 1e-3},
     }
 
     _parameter_constraints = {
@@ -543,7 +548,7 @@ class AnoGANDetector(BaseDetector):
         Returns the method, its net, how its samples compare with the rows, and the
         callbacks of the last of these trainings.
         """
-        settings, restarts = trainer.settings, []
+        settings, restarts, seen = trainer.settings, [], []
         while True:
             trainer.record = Record()
             callbacks = trainer.callbacks()
@@ -565,6 +570,9 @@ class AnoGANDetector(BaseDetector):
             interrupted = net.n_steps_ < net.max_steps
             if failure is None or interrupted or len(restarts) == self.max_restarts:
                 break
+            seen.extend(zip(samples["diversity"], samples["distance"], strict=True))
+            if settings.kind == "maps" and len(seen) > 1 and _all_alike(seen):
+                break
             restarts.append({"after_steps": net.n_steps_, "reason": str(failure)})
         trainer.record.restarts = restarts
         return method, net, samples, callbacks
@@ -582,6 +590,11 @@ class AnoGANDetector(BaseDetector):
         with torch.inference_mode():
             samples = method.decode(codes).cpu()
         return compare_samples(samples, data)
+
+
+def _all_alike(figures):
+    """Whether generators of different seeds have come to the same."""
+    return bool((np.ptp(figures, axis=0) < _ALIKE).all())
 
 
 def _object(value, words, kind):

@@ -7,7 +7,6 @@ from dataclasses import replace
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
 from sklearn.base import clone
 
@@ -43,9 +42,6 @@ _SMALLEST_MAP = 8
 
 # Steps of the encoder of images and windows.
 _ENCODER_STEPS = 350
-
-# Generators of images whose figures differ by less than that have failed alike.
-_ALIKE = 0.05
 
 # The critic's step size, in the generator's.
 _CRITIC_RATE = {"rows": 8, "maps": 1}
@@ -104,8 +100,7 @@ class AnoGANDetector(BaseDetector):
     max_restarts : int, default=2
         How often to start again, from another seed, when the generator has collapsed
         or lost the data. It is not before 200 steps, when it may only have been too
-        short, nor with images whose generators, of all members and seeds until then,
-        have failed in the same way, as of noise.
+        short.
     architecture : {"auto", "mlp", "conv", "published"} or object, default="auto"
         What builds the networks. "mlp" is :class:`~skganomaly.architectures.MLP`,
         "conv" is :class:`~skganomaly.architectures.ConvNet`; "auto" takes the first for
@@ -548,7 +543,7 @@ class AnoGANDetector(BaseDetector):
         Returns the method, its net, how its samples compare with the rows, and the
         callbacks of the last of these trainings.
         """
-        settings, restarts, seen = trainer.settings, [], []
+        settings, restarts = trainer.settings, []
         while True:
             trainer.record = Record()
             callbacks = trainer.callbacks()
@@ -570,9 +565,6 @@ class AnoGANDetector(BaseDetector):
             interrupted = net.n_steps_ < net.max_steps
             if failure is None or interrupted or len(restarts) == self.max_restarts:
                 break
-            seen.extend(zip(samples["diversity"], samples["distance"], strict=True))
-            if settings.kind == "maps" and len(seen) > 1 and _all_alike(seen):
-                break
             restarts.append({"after_steps": net.n_steps_, "reason": str(failure)})
         trainer.record.restarts = restarts
         return method, net, samples, callbacks
@@ -590,11 +582,6 @@ class AnoGANDetector(BaseDetector):
         with torch.inference_mode():
             samples = method.decode(codes).cpu()
         return compare_samples(samples, data)
-
-
-def _all_alike(figures):
-    """Whether generators of different seeds have come to the same."""
-    return bool((np.ptp(figures, axis=0) < _ALIKE).all())
 
 
 def _object(value, words, kind):

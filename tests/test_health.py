@@ -272,23 +272,6 @@ def test_collapsed_generator(max_restarts, table):
     assert np.isfinite(detector.score_samples(table)).all()
 
 
-@pytest.mark.parametrize("diversity, restarts", [([0.02], 1), ([0.02, 0.05], 0)])
-def test_generators_of_images_that_fail_alike(diversity, restarts, table, monkeypatch):
-    """Of two that differ by their seeds alone, none is tried a third time."""
-    figures = {"diversity": diversity, "distance": [0.4] * len(diversity)}
-    monkeypatch.setattr(AnoGANDetector, "_compare_samples", lambda *args: figures)
-    detector = collapsed(n_members=len(diversity), max_restarts=3)
-    with pytest.warns(ConvergenceWarning, match="unlike the training rows"):
-        detector.fit(np.resize(table, (40, 4, 4)))
-    assert len(detector.training_report_.restarts) == restarts
-    # Others, that have failed differently, are.
-    figures |= {"diversity": [0.02, 0.2], "distance": [0.4, 0.4]}
-    detector.set_params(n_members=2)
-    with pytest.warns(ConvergenceWarning, match="unlike the training rows"):
-        detector.fit(np.resize(table, (40, 4, 4)))
-    assert len(detector.training_report_.restarts) == 3
-
-
 def test_warning_of_a_collapse_can_be_an_error(table):
     """A detector whose fit was refused is unfitted."""
     detector = collapsed(max_restarts=0)

@@ -42,7 +42,7 @@ _MIN_STEPS = 200
 _SMALLEST_MAP = 8
 
 # Steps of the encoder of images and windows.
-_ENCODER_STEPS = 500
+_ENCODER_STEPS = 350
 
 # The critic's step size, in the generator's.
 _CRITIC_RATE = {"rows": 8, "maps": 1}
@@ -193,7 +193,7 @@ class AnoGANDetector(BaseDetector):
         was promised where these are normal. See :ref:`dirty-rows`.
     max_steps : int or "auto", default="auto"
         Batches that generator and critic are trained on. "auto" is 600 for plain rows
-        and 1000 otherwise, however many there are: the generator never sees them, so
+        and 700 otherwise, however many there are: the generator never sees them, so
         it cannot learn them by heart.
     batch_size : int, default=64
         Rows of a mini-batch; all rows if there are fewer.
@@ -310,7 +310,7 @@ class AnoGANDetector(BaseDetector):
     _widest_code = {"rows": 256, "maps": 64}
     _defaults = {
         "rows": {"max_steps": 600, "learning_rate": 5e-4},
-        "maps": {"max_steps": 1000, "learning_rate": 1e-3},
+        "maps": {"max_steps": 700, "learning_rate": 1e-3},
     }
 
     _parameter_constraints = {

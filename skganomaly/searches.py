@@ -87,7 +87,7 @@ class EncoderSearch(_Search):
     ----------
     encoder_steps : int or "auto", default="auto"
         Optimiser steps of the encoder. "auto" is 20 passes over plain rows, but at
-        least 50 and at most 600 steps, and 500 steps otherwise; never more than the
+        least 50 and at most 600 steps, and 350 steps otherwise; never more than the
         detector's ``max_steps``, if that is a number.
     encoder_learning_rate : float, default=1e-3
         Step size of the encoder.

@@ -84,7 +84,7 @@ def compare_detectors():
     warnings.simplefilter("ignore")
     # A quarter of the steps that it takes whatever the number of images.
     quarter = AnoGANDetector(
-        max_steps=250, search=EncoderSearch(encoder_steps=125), max_restarts=0
+        max_steps=175, search=EncoderSearch(encoder_steps=88), max_restarts=0
     )
     for size, n_images in ((28, 200), (28, 1000), (64, 200), (64, 1000), (96, 200)):
         images = Images(n_images, (size, size))

@@ -4,7 +4,7 @@ import torch
 
 from ..losses import squared_error
 from ._method import Game, Method, Phase
-from ._networks import BATCH_NORMS
+from ._networks import BATCH_NORMS, Discriminator
 from ._search import CandidateCodes, LatentSearch
 
 __all__ = ["AnoGAN", "EncoderGame"]
@@ -88,12 +88,13 @@ class AnoGAN(Method):
         return losses | {"discriminator": critic}
 
     def _penalty(self, x, fake, random):
+        values = self._values
+        if x.ndim > 3 and isinstance(self.discriminator, Discriminator):
+            values = self.discriminator.twice_differentiable
         if not self.adversary.between:
-            return self.adversary.penalty_loss(self._values, x)
+            return self.adversary.penalty_loss(values, x)
         share = _draw(torch.rand, x, *[1] * (x.ndim - 2), random=random)
-        return self.adversary.penalty_loss(
-            self._values, torch.lerp(fake.detach(), x, share)
-        )
+        return self.adversary.penalty_loss(values, torch.lerp(fake.detach(), x, share))
 
     def _values(self, rows):
         return self.discriminator(rows)[0]

@@ -14,6 +14,7 @@ import threading
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.grad import conv2d_weight
 
 __all__ = [
     "BATCH_NORMS",
@@ -119,6 +120,22 @@ class Discriminator(nn.Module):
         features = self.features(x)
         return self.head(features).squeeze(-1), features
 
+    def twice_differentiable(self, x: Tensor) -> Tensor:
+        """Logits of ``x``, for penalties on their slopes.
+
+        A rectifier is a product with a factor that does not depend on ``x``. Its second
+        derivative is zero, and autograd would send that back through all layers.
+        """
+        if not isinstance(self.features, nn.Sequential):
+            return self(x)[0]
+        for layer in self.features:
+            if type(layer) in (nn.LeakyReLU, nn.ReLU):
+                slope = getattr(layer, "negative_slope", 0.0)
+                x = x * (x.detach() > 0).to(x.dtype).mul_(1 - slope).add_(slope)
+            else:
+                x = layer(x)
+        return self.head(x).squeeze(-1)
+
     @property
     def n_hidden_layers(self):
         """Number of hidden layers that :meth:`hidden` can show; 0 if it cannot."""
@@ -193,11 +210,26 @@ class MemberLoop(nn.Module):
         return torch.stack(outputs)
 
 
+def _prefers_channels_last(x):
+    """Whether convolutions of images are to be done with channels as the last axis.
+
+    Twice as fast on processors, forward and back. They round differently, so rows are
+    scored without.
+    """
+    return x.ndim == 4 and x.device.type == "cpu" and torch.is_grad_enabled()
+
+
+def _channels_last(x):
+    # A gradient that nothing depends on is None.
+    return None if x is None else x.contiguous(memory_format=torch.channels_last)
+
+
 class _JoinChannels(nn.Module):
     """(K, n, C, ...) to (n, K C, ...): members become groups of channels."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.transpose(0, 1).flatten(1, 2)
+        joined = x.transpose(0, 1).flatten(1, 2)
+        return _channels_last(joined) if _prefers_channels_last(joined) else joined
 
 
 class _SplitChannels(nn.Module):
@@ -208,7 +240,13 @@ class _SplitChannels(nn.Module):
         self.n_members = n_members
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.unflatten(1, (self.n_members, -1)).transpose(0, 1)
+        split = x.unflatten(1, (self.n_members, -1)).transpose(0, 1)
+        if not _prefers_channels_last(x):
+            return split
+        if x.requires_grad:
+            # Layers before this one are as slow as the slower of two layouts.
+            x.register_hook(_channels_last)
+        return split.contiguous()
 
 
 class _Flatten(nn.Module):
@@ -227,6 +265,71 @@ class _Unflatten(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.unflatten(2, self.shape)
+
+
+class _Spread(torch.autograd.Function):
+    """A transposed convolution, as the gradient of a convolution to its input.
+
+    Libraries for processors are up to twice as fast with the gradient.
+    """
+
+    @staticmethod
+    def forward(ctx, x, weight, size, options):
+        ctx.save_for_backward(x, weight)
+        ctx.options = options
+        # Of the input only the shape and the layout matter.
+        into = torch.empty(
+            size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last
+        )
+        stride, padding, dilation, groups = options
+        return torch.ops.aten.convolution_backward(
+            x,
+            into,
+            weight,
+            None,
+            stride,
+            padding,
+            dilation,
+            False,
+            (0, 0),
+            groups,
+            (True, False, False),
+        )[0]
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, weight = ctx.saved_tensors
+        to_x = to_weight = None
+        if ctx.needs_input_grad[0]:
+            to_x = F.conv2d(gradient, weight, None, *ctx.options)
+        if ctx.needs_input_grad[1]:
+            to_weight = conv2d_weight(gradient, weight.shape, x, *ctx.options)
+        return to_x, to_weight, None, None
+
+
+class _Transposed2d(nn.ConvTranspose2d):
+    """Transposed convolution of images that is trained faster."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not _prefers_channels_last(x):
+            return super().forward(x)
+        sizes = zip(
+            x.shape[2:],
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.kernel_size,
+            self.output_padding,
+            strict=True,
+        )
+        size = [
+            (n - 1) * stride - 2 * padding + dilation * (kernel - 1) + more + 1
+            for n, stride, padding, dilation, kernel, more in sizes
+        ]
+        n_channels = self.weight.shape[1] * self.groups
+        options = self.stride, self.padding, self.dilation, self.groups
+        made = _Spread.apply(x, self.weight, (len(x), n_channels, *size), options)
+        return made if self.bias is None else made + self.bias[:, None, None]
 
 
 def _concatenated(layers):
@@ -257,9 +360,10 @@ def _grouped(layers):
     }
     if isinstance(first, _TRANSPOSED):
         options["output_padding"] = first.output_padding
+    kind = _Transposed2d if type(first) is nn.ConvTranspose2d else type(first)
     # Built without storage: the weights come from the members, and drawing new ones
     # would advance the process-wide generator.
-    layer = type(first)(
+    layer = kind(
         first.in_channels * n_members,
         first.out_channels * n_members,
         device="meta",

@@ -17,6 +17,7 @@ from ._health import generator_failure, never_wrong, not_judged, too_short
 from ._models._anogan import AnoGAN, EncoderGame
 from ._parameters import resolved
 from ._ranks import current
+from ._recipes import published_anogan
 from ._sample_quality import N_SAMPLES, compare_samples, n_compared
 from ._settings import steps_of_few_passes
 from ._training._net import mean_losses
@@ -24,7 +25,7 @@ from ._training._trainer import Record
 from .adversaries import Logistic, Wasserstein
 from .architectures import ConvNet
 from .base import BaseDetector
-from .scores import WeightedScore
+from .scores import LocalScore, WeightedScore
 from .searches import EncoderSearch, GradientSearch, NearestSearch
 
 if TYPE_CHECKING:
@@ -41,8 +42,9 @@ _MIN_STEPS = 200
 # fewer pixels takes far longer to train.
 _SMALLEST_MAP = 8
 
-# Steps of the encoder of images and windows.
-_ENCODER_STEPS = 350
+# Steps of the generator and of the encoder of images and windows, by whether the score
+# is "local". Others go by reconstructions, which take longer.
+_STEPS = {True: (700, 350), False: (1000, 500)}
 
 # The critic's step size, in the generator's.
 _CRITIC_RATE = {"rows": 8, "maps": 1}
@@ -193,8 +195,8 @@ class AnoGANDetector(BaseDetector):
         was promised where these are normal. See :ref:`dirty-rows`.
     max_steps : int or "auto", default="auto"
         Batches that generator and critic are trained on. "auto" is 600 for plain rows
-        and 700 otherwise, however many there are: the generator never sees them, so
-        it cannot learn them by heart.
+        and otherwise 700, or 1000 with a score that is not "local", however many there
+        are: the generator never sees them, so it cannot learn them by heart.
     batch_size : int, default=64
         Rows of a mini-batch; all rows if there are fewer.
     learning_rate : float or "auto", default="auto"
@@ -310,7 +312,7 @@ class AnoGANDetector(BaseDetector):
     _widest_code = {"rows": 256, "maps": 64}
     _defaults = {
         "rows": {"max_steps": 600, "learning_rate": 5e-4},
-        "maps": {"max_steps": 700, "learning_rate": 1e-3},
+        "maps": {"max_steps": _STEPS[True][0], "learning_rate": 1e-3},
     }
 
     _parameter_constraints = {
@@ -395,47 +397,7 @@ class AnoGANDetector(BaseDetector):
         >>> AnoGANDetector.from_paper("anogan", n_samples=6400).max_steps
         2000
         """
-        published: dict[str, Any] = {
-            "architecture": "published",
-            "scaler": "channel",
-            "n_members": 1,
-            "input_noise": 0.0,
-            "average_decay": 0.0,
-            "score_type": "published",
-            "batch_size": 64,
-            "learning_rate_schedule": "constant",
-        }
-        if paper == "anogan":
-            published |= {
-                "latent_dim": 100,
-                "adversary": Logistic(learning_rate=2e-4),
-                "search": GradientSearch(
-                    n_steps=500, residual_loss="l1", feature_weight=0.1
-                ),
-                "learning_rate": 2e-4,
-                "beta_1": 0.5,
-            }
-            if n_samples is not None:
-                published["max_steps"] = max(1, 20 * n_samples // 64)
-        elif paper == "f-anogan":
-            search = EncoderSearch(
-                encoder_learning_rate=5e-5, residual_loss="l2", feature_weight=0.5
-            )
-            published |= {
-                "latent_dim": 128,
-                "adversary": Wasserstein(
-                    n_critic=5, penalty_interval=1, learning_rate=1e-4
-                ),
-                "search": search,
-                "learning_rate": 1e-4,
-                "beta_1": 0.0,
-                "net_params": {"optimizer__betas": (0.0, 0.9)},
-            }
-            if n_samples is not None:
-                published["max_steps"] = max(1, 5 * 7 * n_samples // 64)
-                search.encoder_steps = 50_000
-        else:
-            raise ValueError(f"paper must be 'f-anogan' or 'anogan', got {paper!r}.")
+        published = published_anogan(paper, n_samples)
         options = {name: overrides.pop(name) for name in [*overrides] if "__" in name}
         return cls(**published | overrides).set_params(**options)
 
@@ -443,6 +405,8 @@ class AnoGANDetector(BaseDetector):
 
     def _complete_settings(self, values):
         kind, max_steps = values["kind"], values["max_steps"]
+        if kind == "maps" and is_auto(self.max_steps):
+            max_steps = _STEPS[_is_local(values["score_type"])][0]
         adversary = _object(values["adversary"], _ADVERSARIES, kind)
         if is_auto(adversary.learning_rate):
             rate = _CRITIC_RATE[kind] * values["learning_rate"]
@@ -462,7 +426,11 @@ class AnoGANDetector(BaseDetector):
                 f"{n_codes!r}, of which the starts are chosen. Raise the second or "
                 "lower the first."
             )
-        return values | {"adversary": adversary, "search": search}
+        return values | {
+            "max_steps": max_steps,
+            "adversary": adversary,
+            "search": search,
+        }
 
     def _named_architecture(self, name, values):
         architecture = super()._named_architecture(name, values)
@@ -477,7 +445,7 @@ class AnoGANDetector(BaseDetector):
         search = settings.search
         if not (search.needs_encoder and is_auto(search.encoder_steps)):
             return settings
-        steps = _ENCODER_STEPS
+        steps = _STEPS[_is_local(settings.score_type)][1]
         if settings.kind == "rows":
             # The encoder of a table would learn the rows by heart.
             most = self._most_steps["rows"]
@@ -582,6 +550,10 @@ class AnoGANDetector(BaseDetector):
         with torch.inference_mode():
             samples = method.decode(codes.to(trainer.device)[:, :n_rows]).cpu()
         return compare_samples(current().agreed(samples), data)
+
+
+def _is_local(score_type):
+    return score_type == "local" or isinstance(score_type, LocalScore)
 
 
 def _object(value, words, kind):

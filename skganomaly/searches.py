@@ -87,8 +87,8 @@ class EncoderSearch(_Search):
     ----------
     encoder_steps : int or "auto", default="auto"
         Optimiser steps of the encoder. "auto" is 20 passes over plain rows, but at
-        least 50 and at most 600 steps, and 350 steps otherwise; never more than the
-        detector's ``max_steps``, if that is a number.
+        least 50 and at most 600 steps; otherwise 350, or 500 with a score that is not
+        "local". Never more than the detector's ``max_steps``, if that is a number.
     encoder_learning_rate : float, default=1e-3
         Step size of the encoder.
     encoder_feature_weight : float, default=1.0

@@ -11,9 +11,11 @@ from torch.nn import functional as F
 
 from skganomaly import AnoGANDetector
 from skganomaly._models._anogan import EncoderGame
+from skganomaly._settings import resolve_settings
 from skganomaly._training._trainer import Trainer
 from skganomaly.adversaries import Logistic, Wasserstein
 from skganomaly.architectures import MLP, ConvNet
+from skganomaly.scores import LocalScore
 from skganomaly.searches import EncoderSearch, GradientSearch, NearestSearch
 
 # A search of each kind, and all that there is to them.
@@ -572,3 +574,20 @@ def test_remedy_for_a_certain_critic(small, table):
         net_params={"optimizer_d__lr": 1e-4},
     )
     assert np.isfinite(detector.fit(table).offset_)
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 4), (16,)])
+def test_scores_that_go_by_reconstructions_are_trained_for_longer(shape):
+    """By default, and of images alone."""
+
+    def steps(**params):
+        detector = AnoGANDetector(**params)
+        settings = detector._settle_steps(resolve_settings(detector, shape), 100)
+        return settings.max_steps, settings.search.encoder_steps
+
+    images = len(shape) == 3
+    for local in ("auto", "local", LocalScore(exponent=0.5)):
+        assert steps(score_type=local) == ((700, 350) if images else (600, 50))
+    for other in ("published", "joint", "reconstruction"):
+        assert steps(score_type=other) == ((1000, 500) if images else (600, 50))
+    assert steps(score_type="published", max_steps=300)[0] == 300

@@ -74,7 +74,7 @@ def test_it_is_as_good_as_a_fit_of_one():
     assert len(found) == 4, result.stderr[-4000:]
     for name, together, alone in found:
         assert float(together) > 0.9, name
-        assert abs(float(together) - float(alone)) < 0.03, name
+        assert float(together) > float(alone) - 0.03, name
 
 
 def test_it_needs_a_process_group():

@@ -25,18 +25,24 @@ __all__ = [
     "save",
 ]
 
-# Whose ``__all__`` says which of these names is whose.
-_MODULES = ("interop", "_saving", "_autoencoder", "_ganomaly", "_anogan")
+_MODULES = {
+    "AnoGANDetector": "_anogan",
+    "AutoencoderDetector": "_autoencoder",
+    "GANomalyDetector": "_ganomaly",
+    "as_pyod": "interop",
+    "from_pyod": "interop",
+    "load": "_saving",
+    "save": "_saving",
+}
 
 
 def __getattr__(name: str) -> Any:
     # The detectors import torch, which takes seconds; data sets and thresholds do
-    # without it.
-    if name in __all__:
-        for module in (importlib.import_module(f".{m}", __name__) for m in _MODULES):
-            if name in module.__all__:
-                globals()[name] = getattr(module, name)
-                return globals()[name]
+    # without it. The wrappers of PyOD import that, which takes half a second.
+    if name in _MODULES:
+        module = importlib.import_module(f".{_MODULES[name]}", __name__)
+        globals()[name] = getattr(module, name)
+        return globals()[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -95,6 +95,7 @@ def test_the_command_leaves_out_what_has_no_classes(tmp_path, capsys):
         "localise --data nowhere",
         "localise --protocol contaminated",
         "speed --seeds 1",
+        "speed --parts nothing",
         "series --data .",
         "nothing",
     ],
@@ -141,14 +142,6 @@ def test_without_a_command_detectors_are_compared(arguments, monkeypatch):
     assert _names(bare) == _names(named)
     assert all(getattr(bare, n) == getattr(named, n) for n in ("detectors", "suite"))
     assert list(_select_datasets(bare, True)) == list(_QUICK_DATASETS)
-
-
-def test_the_training_is_timed_beside_a_loop(capsys):
-    """Neither takes many times as long as the other."""
-    assert main("speed --rows 200 --columns 3 --steps 20 --repeats 1".split()) == 0
-    words = capsys.readouterr().out.split()
-    assert 0.2 < float(words[-1]) < 5
-    assert words.count("in") == 2
 
 
 def test_defects_are_looked_for(monkeypatch, capsys):

@@ -1,13 +1,20 @@
-"""What the estimator's training costs beside the same steps in a bare loop."""
+"""What our training costs: above the floor, and beside the ways of others."""
 
-import copy
 import time
+import warnings
 
 import numpy as np
 import torch
 from skorch.callbacks import Callback
 
 from .. import GANomalyDetector
+from ._floor import Floor
+from ._loops import BareStep, bare_loop, original_loop, stock_loop
+
+__all__ = ["compared", "make_rows", "measure_training", "take_turns"]
+
+# Each weight, its gradient and its two moments, in single precision, read and written.
+_BYTES_OF_A_WEIGHT = 4 * 2 * 4
 
 
 class TrainingTime(Callback):
@@ -23,81 +30,140 @@ class TrainingTime(Callback):
         self.seconds_ += time.process_time()
 
 
-def measure_speed(n_samples, n_features, *, n_steps, n_repeats):
-    """Compare the estimator's training with a plain torch loop, step for step.
+def make_rows(n_rows, n_columns, seed=0, *, independent=False):
+    """Gaussian rows of five hidden causes and noise, as tables are; or of noise."""
+    mixing = np.random.default_rng(0).normal(size=(5, n_columns))
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(n_rows, n_columns))
+    if not independent:
+        rows += 3 * rng.normal(size=(n_rows, 5)) @ mixing
+    return rows
 
-    Both train the same networks on the same rows with the same losses and optimisers,
-    one after the other and in turn, so that a change of the machine's speed meets
-    both. The plain loop draws its batches by slicing a permutation, and records
-    nothing.
+
+def take_turns(functions, n_repeats):
+    """CPU seconds of functions that return these, one after the other and in turn.
+
+    So a change of the machine's speed meets all of them. The first turn warms up
+    allocators and caches, and is not counted.
 
     Parameters
     ----------
-    n_samples, n_features : int
-        Size of the generated table.
-    n_steps : int
-        Optimiser steps of one training.
+    functions : dict of str to callable
     n_repeats : int
-        Pairs of trainings.
 
     Returns
     -------
-    dict
-        "estimator_ms" and "loop_ms", median CPU milliseconds per step, and "ratio",
-        the median of the ratios pair by pair.
+    dict of str to ndarray of shape (n_repeats,)
     """
-    X = np.random.default_rng(0).normal(size=(n_samples, n_features))
-    clock = ("clock", TrainingTime())
-    pairs = []
-    # The first pair warms up allocators and caches, and is not counted.
-    for _ in range(n_repeats + 1):
-        detector = GANomalyDetector(
-            max_steps=n_steps, callbacks=[clock], device="cpu", random_state=0
-        ).fit(X)
-        seconds = dict(detector.net_.callbacks_)["clock"].seconds_
-        pairs.append((seconds, _plain_loop(detector, X, n_steps)))
-    estimator, loop = np.array(pairs[1:]).T
-    return {
-        "estimator_ms": float(1e3 * np.median(estimator) / n_steps),
-        "loop_ms": float(1e3 * np.median(loop) / n_steps),
-        "ratio": float(np.median(estimator / loop)),
-    }
+    turns = [
+        {name: function() for name, function in functions.items()}
+        for _ in range(n_repeats + 1)
+    ]
+    return {name: np.array([turn[name] for turn in turns[1:]]) for name in functions}
 
 
-def _plain_loop(detector, X, n_steps):
-    """CPU seconds of the training of a fitted detector, written out by hand."""
-    generator = torch.Generator().manual_seed(0)
-    model, settings = copy.deepcopy(detector.model_), detector.settings_
-    method, noise = model.method, detector.net_.noise
-    batch_size, n_members = settings.batch_size, settings.n_members
-    start = time.process_time()
-    rows = torch.from_numpy(model.scaling.transform(X))
-    players, optimizers = method.players(), {}
-    for name, network in players.items():
-        parameters = list(network.train().requires_grad_(True).parameters())
-        optimizers[name] = torch.optim.Adam(
-            parameters, settings.learning_rate, (0.9, 0.999), fused=True
+def compared(seconds, reference, n_units, unit):
+    """One row of figures for each function, with its ratios turn by turn.
+
+    Parameters
+    ----------
+    seconds : dict of str to ndarray
+        Of :func:`take_turns`.
+    reference : str
+        The function whose seconds the others are divided by.
+    n_units : int
+        Steps or rows of a turn.
+    unit : {"ms", "us"}
+
+    Returns
+    -------
+    list of dict
+        "what", ``unit``, and "ratio", "least" and "most", the median and the range.
+    """
+    scale = {"ms": 1e3, "us": 1e6}[unit] / n_units
+    rows = []
+    for name, times in seconds.items():
+        ratios = times / seconds[reference]
+        rows.append(
+            {
+                "what": name,
+                unit: scale * np.median(times),
+                "ratio": np.median(ratios),
+                "least": ratios.min(),
+                "most": ratios.max(),
+            }
         )
-    orders, begin = None, len(rows)
-    for step in range(n_steps):
-        if begin + batch_size > len(rows):
-            orders = torch.stack(
-                [
-                    torch.randperm(len(rows), generator=generator)
-                    for _ in range(n_members)
-                ]
-            )
-            begin = 0
-        x = rows[orders[:, begin : begin + batch_size]]
-        begin += batch_size
-        noisy = x + noise * torch.randn(x.shape, generator=generator)
-        losses = method.losses(x, noisy, method.phase(step), generator)
-        for name in ("discriminator", "generator"):
-            optimizers[name].zero_grad()
-            torch.stack(list(losses[name].values())).sum().backward(
-                inputs=list(players[name].parameters()),
-                retain_graph=name == "discriminator",
-            )
-        for optimizer in optimizers.values():
-            optimizer.step()
-    return time.process_time() - start
+    return rows
+
+
+def measure_training(X, *, n_steps, n_repeats, machine, input_shape=None):
+    """Compare the estimator's training with the floor and with the ways of others.
+
+    All train networks of the same sizes on the same rows with the same losses.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_columns)
+    n_steps : int
+        Optimiser steps of one training.
+    n_repeats : int
+        Trainings of each.
+    machine : Machine
+    input_shape : tuple of int or None, default=None
+
+    Returns
+    -------
+    floor : Floor
+        Of one step.
+    rows : list of dict
+        See :func:`compared`; ratios to the estimator's training.
+    """
+
+    def fit(**params):
+        detector = GANomalyDetector(
+            max_steps=n_steps,
+            input_shape=input_shape,
+            callbacks=[("clock", TrainingTime())],
+            device="cpu",
+            random_state=0,
+            **params,
+        )
+        with warnings.catch_warnings():
+            # Of so few steps.
+            warnings.simplefilter("ignore")
+            return detector.fit(X)
+
+    def estimator():
+        return dict(fit().net_.callbacks_)["clock"].seconds_
+
+    detector, single = fit(), fit(n_members=1)
+    n_members = detector.settings_.n_members
+    rows = torch.from_numpy(detector.model_.scaling.transform(X))
+    seconds = take_turns(
+        {
+            "estimator": estimator,
+            "bare loop": lambda: bare_loop(detector, rows, n_steps),
+            "stock skorch loop": lambda: stock_loop(detector, rows, n_steps),
+            "stock skorch loop, a net a member": lambda: stock_loop(
+                single, rows, n_steps * n_members
+            ),
+            "original-style step": lambda: original_loop(detector, rows, n_steps),
+        },
+        n_repeats,
+    )
+    return _floor_of_step(detector, rows, machine), compared(
+        seconds, "estimator", n_steps, "ms"
+    )
+
+
+def _floor_of_step(detector, rows, machine):
+    step = BareStep(detector.model_.method)
+    x = rows[: detector.settings_.batch_size]
+    x = x.expand(detector.settings_.n_members, *x.shape)
+    n_weights = sum(
+        parameter.numel()
+        for network in step.players.values()
+        for parameter in network.parameters()
+    )
+    n_bytes = x.nbytes + _BYTES_OF_A_WEIGHT * n_weights
+    return Floor(machine, lambda: step(x, x), n_bytes)

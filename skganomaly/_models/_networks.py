@@ -91,7 +91,9 @@ def row_product(x: Tensor, weight: Tensor) -> Tensor:
     products = [
         aligned_product(block, weight) for block in padded.split(_PRODUCT_ROWS, dim=1)
     ]
-    return torch.cat(products, dim=1)[:, :n_rows]
+    # Without a part of what is larger, which would be stored with all of it.
+    products[-1] = products[-1][:, : n_rows - _PRODUCT_ROWS * (len(products) - 1)]
+    return torch.cat(products, dim=1)
 
 
 def is_traced() -> bool:
@@ -210,13 +212,14 @@ class MemberLoop(nn.Module):
         return torch.stack(outputs)
 
 
-def _prefers_channels_last(x):
+def _prefers_channels_last(layer, x):
     """Whether convolutions of images are to be done with channels as the last axis.
 
     Twice as fast on processors, forward and back. They round differently, so rows are
     scored without.
     """
-    return x.ndim == 4 and x.device.type == "cpu" and torch.is_grad_enabled()
+    learns = torch.is_grad_enabled() and (layer.training or x.requires_grad)
+    return x.ndim == 4 and x.device.type == "cpu" and learns
 
 
 def _channels_last(x):
@@ -229,7 +232,9 @@ class _JoinChannels(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         joined = x.transpose(0, 1).flatten(1, 2)
-        return _channels_last(joined) if _prefers_channels_last(joined) else joined
+        return (
+            _channels_last(joined) if _prefers_channels_last(self, joined) else joined
+        )
 
 
 class _SplitChannels(nn.Module):
@@ -241,7 +246,7 @@ class _SplitChannels(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         split = x.unflatten(1, (self.n_members, -1)).transpose(0, 1)
-        if not _prefers_channels_last(x):
+        if not _prefers_channels_last(self, x):
             return split
         if x.requires_grad:
             # Layers before this one are as slow as the slower of two layouts.
@@ -311,7 +316,7 @@ class _Transposed2d(nn.ConvTranspose2d):
     """Transposed convolution of images that is trained faster."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not _prefers_channels_last(x):
+        if not _prefers_channels_last(self, x):
             return super().forward(x)
         sizes = zip(
             x.shape[2:],

@@ -161,3 +161,21 @@ def test_most_queries_need_few_candidates(monkeypatch):
         assert proved.mean() > 0.9
     # Far from the origin, they are too coarse to be of use.
     assert NearestVectors(draw("not centred", 30))._bounds._dtype == torch.float32
+
+
+def test_many_candidates_are_measured_in_pieces(precision, monkeypatch):
+    """With the same bits: wide vectors, many of them as near, would fill the memory."""
+    vectors, queries = draw("ties", 5), draw("ties", 5, n=20, seed=1)
+    together = NearestVectors(vectors).search(queries, 10)
+    monkeypatch.setattr(_nearest, "_MOST_VALUES", 64)
+    sizes, take = [], NearestVectors._measured
+
+    def measured(self, member, rows, indices):
+        sizes.append(indices.shape[1])
+        return take(self, member, rows, indices)
+
+    monkeypatch.setattr(NearestVectors, "_measured", measured)
+    pieces = NearestVectors(vectors).search(queries, 10)
+    assert max(sizes) <= 16
+    for found, wanted in zip(pieces, together, strict=True):
+        assert torch.equal(found, wanted)

@@ -148,8 +148,10 @@ class NearestVectors:
                 most = squared[left, -1:] * self._rounding
                 allowed = ~(self._bounds.lower(bounds[left, : self._n_vectors]) > most)
                 if hidden is not None:
-                    for place, row in enumerate(left):
-                        allowed[place, hidden[1][hidden[0] == row]] = False
+                    place = left.searchsorted(hidden[0])
+                    known = place < len(left)
+                    known[known] = left[place[known]] == hidden[0][known]
+                    allowed[place[known], hidden[1][known]] = False
                 found = self._among(member, rows[left], allowed, n_neighbors)
                 squared[left], indices[left] = found
             yield squared, indices
@@ -176,12 +178,17 @@ class NearestVectors:
         """The nearest of those that are allowed to each query."""
         squared = np.empty((len(queries), n_neighbors), dtype=np.float32)
         indices = np.empty((len(queries), n_neighbors), dtype=np.int64)
+        step = max(1, _MOST_VALUES // queries.shape[1])
         for place, row in enumerate(allowed):
             candidates = np.flatnonzero(row)
             if len(candidates) < n_neighbors:
                 # There is nothing else to compare it with.
                 candidates = np.arange(self._n_vectors)
-            near = self._measured(member, queries[place, None], candidates[None])[0]
+            near = [
+                self._measured(member, queries[place, None], some[None])[0]
+                for some in np.split(candidates, range(step, len(candidates), step))
+            ]
+            near = np.concatenate(near)
             nearest = near.argsort(kind="stable")[:n_neighbors]
             squared[place], indices[place] = near[nearest], candidates[nearest]
         return squared, indices

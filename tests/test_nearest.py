@@ -28,6 +28,12 @@ def draw(kind, width, n=700, seed=0):
         rows[:, ::50] += 1e9
     elif kind == "not centred":
         rows = 1e-3 * rows + 100
+    elif kind == "line":
+        rows = rows[:, :, :1] * random.normal(size=width)
+    elif kind == "huge":
+        rows = (rows[:, :, :1].round() + 1e-3 * rows) * 3e18
+    elif kind == "tiny":
+        rows *= 10.0 ** random.integers(-23, -18, size=(2, n, 1))
     return torch.tensor(rows, dtype=torch.float32)
 
 
@@ -35,8 +41,9 @@ def by_hand(vectors, queries, n_neighbors, hidden=()):
     """Distances of all pairs, summed up in the same way."""
     found = []
     for ours, theirs in zip(vectors.numpy(), queries.numpy(), strict=True):
-        apart = ours[None] - theirs[:, None]
-        squared = np.stack([np.einsum("ij,ij->i", each, each) for each in apart])
+        with np.errstate(over="ignore"):
+            apart = ours[None] - theirs[:, None]
+            squared = np.stack([np.einsum("ij,ij->i", each, each) for each in apart])
         for query, vector in hidden:
             squared[query, vector] = np.inf
         order = squared.argsort(axis=1, kind="stable")[:, :n_neighbors]
@@ -45,7 +52,9 @@ def by_hand(vectors, queries, n_neighbors, hidden=()):
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("kind", ["plain", "ties", "far out", "not centred"])
+@pytest.mark.parametrize(
+    "kind", ["plain", "ties", "far out", "not centred", "huge", "tiny"]
+)
 def test_it_finds_what_a_comparison_with_all_finds(precision, kind, width):
     """With their distances, to the last bit, and the first of those as far."""
     vectors, queries = draw(kind, width), draw(kind, width, n=40, seed=1)
@@ -54,6 +63,34 @@ def test_it_finds_what_a_comparison_with_all_finds(precision, kind, width):
     expected = by_hand(vectors, queries, 10)
     for found, wanted in zip((squared, indices), expected, strict=True):
         assert_array_equal(found.numpy(), wanted)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("product", [torch.mm, "coarse"])
+def test_distances_that_differ_little(precision, product, seed, monkeypatch):
+    """Bounds are compared without some digits, and products of torch may lack more."""
+    vectors, queries = draw("line", 3, 2000, seed), draw("line", 3, 300, seed + 99)
+    if product == "coarse":
+
+        def coarse(a, b, out, product=torch.mm):
+            out.copy_(product(a.bfloat16(), b.bfloat16()))
+
+        monkeypatch.setattr(torch, "mm", coarse)
+    found = NearestVectors(vectors).search(queries, 1)
+    expected = by_hand(vectors, queries, 1)
+    for these, wanted in zip(found, expected, strict=True):
+        assert_array_equal(these.numpy(), wanted)
+
+
+@pytest.mark.parametrize("n_vectors", [130, 300])
+@pytest.mark.parametrize("n_neighbors", [60, 125])
+def test_many_neighbors(precision, n_vectors, n_neighbors):
+    """More than there are groups of vectors."""
+    vectors, queries = draw("plain", 4, n=n_vectors), draw("plain", 4, n=20, seed=1)
+    found = NearestVectors(vectors).search(queries, n_neighbors)
+    expected = by_hand(vectors, queries, n_neighbors)
+    for these, wanted in zip(found, expected, strict=True):
+        assert_array_equal(these.numpy(), wanted)
 
 
 @pytest.mark.parametrize("n_vectors", [3, 128, 129, 500])
@@ -124,3 +161,21 @@ def test_most_queries_need_few_candidates(monkeypatch):
         assert proved.mean() > 0.9
     # Far from the origin, they are too coarse to be of use.
     assert NearestVectors(draw("not centred", 30))._bounds._dtype == torch.float32
+
+
+def test_many_candidates_are_measured_in_pieces(precision, monkeypatch):
+    """With the same bits: wide vectors, many of them as near, would fill the memory."""
+    vectors, queries = draw("ties", 5), draw("ties", 5, n=20, seed=1)
+    together = NearestVectors(vectors).search(queries, 10)
+    monkeypatch.setattr(_nearest, "_MOST_VALUES", 64)
+    sizes, take = [], NearestVectors._measured
+
+    def measured(self, member, rows, indices):
+        sizes.append(indices.shape[1])
+        return take(self, member, rows, indices)
+
+    monkeypatch.setattr(NearestVectors, "_measured", measured)
+    pieces = NearestVectors(vectors).search(queries, 10)
+    assert max(sizes) <= 16
+    for found, wanted in zip(pieces, together, strict=True):
+        assert torch.equal(found, wanted)

@@ -29,6 +29,12 @@ _SINGLE = 2.0**-24
 # What makes up for the rounding of a length to half precision.
 _LONGER = 1 + 2.0**-7
 
+# Longer vectors have no bounds, which might overflow.
+_LONGEST = 2.0**60
+
+# More than what sums of products lose by underflow.
+_UNDERFLOW = 2.0**-100
+
 # Half precision is kept if its bounds are sharp enough for this share of some vectors.
 _N_TRIED = 48
 _ENOUGH = 0.9
@@ -73,10 +79,11 @@ class NearestVectors:
             places = np.linspace(0, self._n_vectors - 1, _N_TRIED).astype(np.int64)
             hidden = np.arange(_N_TRIED), places
             queries = vectors[:, places].numpy()
-            proved = [
-                self._first(member, queries[member], bounds, 10)[2]
-                for member, bounds in enumerate(self._bounds(queries, hidden))
-            ]
+            with np.errstate(all="ignore"):
+                proved = [
+                    self._first(member, queries[member], bounds, 10)[2]
+                    for member, bounds in enumerate(self._bounds(queries, hidden))
+                ]
             if np.mean(proved) >= _ENOUGH:
                 return
         self._bounds = _Bounds(vectors, torch.float32)
@@ -113,10 +120,11 @@ class NearestVectors:
                 of, what = hidden
                 mine = slice(*of.searchsorted((start, start + _QUERIES)))
                 pairs = of[mine] - start, what[mine]
-            for member, found in enumerate(
-                self._of_block(queries[:, block], n_neighbors, pairs)
-            ):
-                squared[member, block], indices[member, block] = found
+            found = self._of_block(queries[:, block], n_neighbors, pairs)
+            # Squares of huge numbers are infinite, and nothing is wrong with that.
+            with np.errstate(all="ignore"):
+                for member, theirs in enumerate(found):
+                    squared[member, block], indices[member, block] = theirs
         if n_others < n_queries:
             again = np.minimum(np.arange(n_queries), n_others)
             squared, indices = squared[:, again], indices[:, again]
@@ -140,15 +148,17 @@ class NearestVectors:
                 most = squared[left, -1:] * self._rounding
                 allowed = ~(self._bounds.lower(bounds[left, : self._n_vectors]) > most)
                 if hidden is not None:
-                    for place, row in enumerate(left):
-                        allowed[place, hidden[1][hidden[0] == row]] = False
+                    place = left.searchsorted(hidden[0])
+                    known = place < len(left)
+                    known[known] = left[place[known]] == hidden[0][known]
+                    allowed[place[known], hidden[1][known]] = False
                 found = self._among(member, rows[left], allowed, n_neighbors)
                 squared[left], indices[left] = found
             yield squared, indices
 
     def _first(self, member, queries, bounds, n_neighbors):
         """The nearest of those with the smallest bounds, and whether this is proved."""
-        n_first = n_neighbors + _SPARE
+        n_first = min(n_neighbors + _SPARE, bounds.shape[1])
         indices, lower, left = self._bounds.smallest(bounds, n_first)
         np.minimum(indices, self._n_vectors - 1, out=indices)
         squared = self._measured(member, queries, indices)
@@ -168,12 +178,17 @@ class NearestVectors:
         """The nearest of those that are allowed to each query."""
         squared = np.empty((len(queries), n_neighbors), dtype=np.float32)
         indices = np.empty((len(queries), n_neighbors), dtype=np.int64)
+        step = max(1, _MOST_VALUES // queries.shape[1])
         for place, row in enumerate(allowed):
             candidates = np.flatnonzero(row)
             if len(candidates) < n_neighbors:
                 # There is nothing else to compare it with.
                 candidates = np.arange(self._n_vectors)
-            near = self._measured(member, queries[place, None], candidates[None])[0]
+            near = [
+                self._measured(member, queries[place, None], some[None])[0]
+                for some in np.split(candidates, range(step, len(candidates), step))
+            ]
+            near = np.concatenate(near)
             nearest = near.argsort(kind="stable")[:n_neighbors]
             squared[place], indices[place] = near[nearest], candidates[nearest]
         return squared, indices
@@ -257,11 +272,15 @@ class _Bounds:
         rows = torch.zeros(n_members, n_rows, self._width, dtype=self._dtype)
         rounded = rows[:, :n_vectors, :width].copy_(vectors)
         length = torch.linalg.vector_norm(vectors, dim=2)
-        left = self._kept * length.double().square()
+        left = self._kept * length.double().square() - _UNDERFLOW
+        # Their bound is below zero, which tells nothing.
+        wild = ~(length <= _LONGEST)
+        rounded[wild], length[wild], left[wild] = 0, 0, -4 * _LONGEST**2
         pieces = [left.to(self._dtype)]
         lost = torch.zeros_like(length)
         if self._half:
             lost = torch.linalg.vector_norm(vectors - rounded, dim=2)
+            lost[wild] = 0
             pieces.append((left - pieces[0]).to(self._dtype))
         return rows, torch.stack(pieces, 2), length * _LONGER, lost * _LONGER
 
@@ -276,7 +295,11 @@ class _Bounds:
         values = _scratch(math.prod(shape), self._integers).view(shape)
         product = values.view(self._dtype)
         for theirs, ours in zip(rows, self._columns, strict=True):
-            torch.mm(theirs, ours, out=product)
+            if self._half:
+                torch.mm(theirs, ours, out=product)
+            else:
+                # torch's settings, and those of what it calls, may make less of it.
+                np.matmul(theirs.numpy(), ours.numpy(), out=product.numpy())
             if hidden is not None:
                 values[hidden] = self._infinite
             yield values[:n_queries]
@@ -292,23 +315,27 @@ class _Bounds:
         """
         grouped = values.view(len(values), -1, self._n_groups)
         # Of each group, the smallest; of groups, those with the smallest.
-        groups, _ = self._least(grouped.amin(1), n_smallest)
+        n_chosen = min(n_smallest, self._n_groups)
+        groups, least = self._least(grouped.amin(1), n_chosen)
         place = torch.from_numpy(groups)[:, None].expand(-1, grouped.shape[1], -1)
         places, lower = self._least(grouped.gather(2, place).flatten(1), n_smallest)
-        indices = np.take_along_axis(groups, places % n_smallest, axis=1)
-        indices += places // n_smallest * self._n_groups
+        indices = np.take_along_axis(groups, places % n_chosen, axis=1)
+        indices += places // n_chosen * self._n_groups
+        left = lower[:, -1]
         # In other groups, none has a smaller bound than the largest of these.
-        return indices, lower, lower[:, -1]
+        if n_chosen < self._n_groups:
+            left = np.minimum(left, least[:, -1])
+        return indices, lower, left
 
     def _least(self, values, n_smallest):
         """Places of the smallest values of each row, and their bounds."""
         n_places = values.shape[1]
         # The bits of a key that tell the place, and not the value.
+        mask = 2 ** n_places.bit_length() - 1
         if self._half:
-            mask, keys = 0xFFFF, values.int().bitwise_left_shift_(16)
-        else:
-            mask = 2 ** n_places.bit_length() - 1
-            keys = values & ~mask
+            mask |= 0xFFFF
+            values = values.int().bitwise_left_shift_(16)
+        keys = values & ~mask
         keys |= torch.arange(n_places, dtype=torch.int32)
         keys = keys.numpy()
         keys.partition(n_smallest - 1, axis=1)

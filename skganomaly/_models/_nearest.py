@@ -44,6 +44,9 @@ _ENOUGH = 0.9
 _FEWEST_QUERIES = 16
 _QUERIES = 512
 
+# Bounds that are held at once, if these are of more queries than the fewest.
+_MOST_BOUNDS = 2**22
+
 
 class NearestVectors:
     r"""Finds the nearest of many vectors, for each member of an ensemble, on the CPU.
@@ -113,12 +116,13 @@ class NearestVectors:
         shape = *queries.shape[:2], n_neighbors
         squared = np.empty(shape, dtype=np.float32)
         indices = np.empty(shape, dtype=np.int64)
-        for start in range(0, shape[1], _QUERIES):
-            block = slice(start, start + _QUERIES)
+        step = min(_QUERIES, max(_FEWEST_QUERIES, _MOST_BOUNDS // self._n_vectors))
+        for start in range(0, shape[1], step):
+            block = slice(start, start + step)
             pairs = None
             if hidden is not None:
                 of, what = hidden
-                mine = slice(*of.searchsorted((start, start + _QUERIES)))
+                mine = slice(*of.searchsorted((start, start + step)))
                 pairs = of[mine] - start, what[mine]
             found = self._of_block(queries[:, block], n_neighbors, pairs)
             # Squares of huge numbers are infinite, and nothing is wrong with that.

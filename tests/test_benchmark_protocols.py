@@ -20,6 +20,15 @@ def test_one_class_split(dataset, seed):
     assert split.anomalous.sum() == 20 and split.special is None
 
 
+@pytest.mark.parametrize("protocol", ["one-class", "contaminated"])
+def test_fewer_training_rows_leave_the_test_as_it_is(dataset, protocol):
+    """What is too much to train on is not tested on: the share of anomalies stays."""
+    (whole,) = iterate_splits(dataset, protocol, 0)
+    (few,) = iterate_splits(dataset, protocol, 0, max_train=30)
+    assert len(few.train) == 30 and set(few.train) < set(whole.train)
+    assert_array_equal(few.test, whole.test)
+
+
 def test_splits_follow_their_seed(dataset):
     """The same seed draws the same rows, another seed others."""
     (first,), (again,), (other,) = (

@@ -77,13 +77,15 @@ def iterate_splits(
             rows = rng.permutation(np.flatnonzero(normal))
             share = 0.5 if protocol == "one-class" else 0.8
             train = rows[: round(share * len(rows) - 1e-9)]
+        outside = np.ones(len(target), dtype=bool)
+        # The whole half, also of what is too much to train on.
+        outside[train] = False
         train = train[:max_train]
         if contamination:
             strange = ~normal
             if dataset.test_rows is not None:
                 strange = strange & ~dataset.test_rows
             train = _contaminated(train, np.flatnonzero(strange), contamination, rng)
-        outside = np.ones(len(target), dtype=bool)
         outside[train] = False
         if protocol == "one-class" and dataset.test_rows is not None:
             outside = dataset.test_rows

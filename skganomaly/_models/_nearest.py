@@ -279,12 +279,15 @@ class _Bounds:
         left = self._kept * length.double().square() - _UNDERFLOW
         # Their bound is below zero, which tells nothing.
         wild = ~(length <= _LONGEST)
-        rounded[wild], length[wild], left[wild] = 0, 0, -4 * _LONGEST**2
+        any_wild = bool(wild.any())
+        if any_wild:
+            rounded[wild], length[wild], left[wild] = 0, 0, -4 * _LONGEST**2
         pieces = [left.to(self._dtype)]
         lost = torch.zeros_like(length)
         if self._half:
             lost = torch.linalg.vector_norm(vectors - rounded, dim=2)
-            lost[wild] = 0
+            if any_wild:
+                lost[wild] = 0
             pieces.append((left - pieces[0]).to(self._dtype))
         return rows, torch.stack(pieces, 2), length * _LONGER, lost * _LONGER
 
@@ -338,8 +341,9 @@ class _Bounds:
         mask = 2 ** n_places.bit_length() - 1
         if self._half:
             mask |= 0xFFFF
-            values = values.int().bitwise_left_shift_(16)
-        keys = values & ~mask
+            keys = values.int().bitwise_left_shift_(16).bitwise_and_(~mask)
+        else:
+            keys = values & ~mask
         keys |= torch.arange(n_places, dtype=torch.int32)
         keys = keys.numpy()
         keys.partition(n_smallest - 1, axis=1)

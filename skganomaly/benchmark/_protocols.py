@@ -85,6 +85,8 @@ def iterate_splits(
             strange = ~normal
             if dataset.test_rows is not None:
                 strange = strange & ~dataset.test_rows
+            # Rows that make way for anomalies are tested on in their place.
+            outside[train] = True
             train = _contaminated(train, np.flatnonzero(strange), contamination, rng)
         outside[train] = False
         if protocol == "one-class" and dataset.test_rows is not None:

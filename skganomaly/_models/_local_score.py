@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ._nearest import NearestVectors
+from ._nearest import N_SPARE, NearestVectors
 from ._networks import aligned_product, is_traced
 from ._scoring import Scoring, positive_median
 from ._whitening import Fitted, Squash, Standardise, Whitening
@@ -16,12 +16,6 @@ __all__ = ["LocalScoring"]
 _TINY = 1e-12
 
 _N_NEIGHBORS = 5
-
-# Candidates that are measured beyond the neighbours that are wanted.
-_SPARE = 6
-
-# Rows of a block in the search of the references among themselves.
-_SEARCH_ROWS = 256
 
 # What is usual in a spot is taken to be at least this share of what is usual
 # everywhere; a ratio of distances at least this share of its median. Rows that occur
@@ -191,8 +185,8 @@ class _NeighborRatios(Fitted):
         self.use_nearest = use_nearest
         self.n_scale_neighbors = n_scale_neighbors
         self.exponent = exponent
-        # References, and what finds the nearest of them.
-        self._prepared = None, None
+        # References, what finds the nearest of them, and their order by groups.
+        self._prepared = None, None, None
 
     def fit(self, vectors, groups):
         """Take vectors of shape (n_members, n_references, width) as references."""
@@ -202,14 +196,7 @@ class _NeighborRatios(Fitted):
         # A copy, as a tensor that two modules share would be saved by one of them.
         self.store(groups=groups.clone())
         self._count_groups()
-        rows = torch.arange(vectors.shape[1])
-        found = [
-            self._search(vectors[:, block], groups[block])
-            for block in rows.split(_SEARCH_ROWS)
-        ]
-        nearest, mean, indices = (
-            torch.cat(part, dim=1) for part in zip(*found, strict=True)
-        )
+        nearest, mean, indices = self._search(vectors, groups)
         self.store(usual=mean, usual_floor=_FLOOR * positive_median(mean))
         self.store(unit=positive_median(self._ratios(nearest, mean, indices)))
         return self
@@ -258,32 +245,28 @@ class _NeighborRatios(Fitted):
         n_neighbors = min(wanted, max(left, 1))
         if vectors.device.type != "cpu" or is_traced():
             return self._by_products(vectors, own_groups, n_neighbors)
-        hidden = None
-        if own_groups is not None and (own_groups >= 0).any():
-            hidden = self._kin(own_groups.numpy())
-        return self._nearest().search(vectors.detach(), n_neighbors, hidden)
-
-    def _nearest(self):
-        """What finds the nearest of the references."""
-        of, nearest = self._prepared
+        of, nearest, order = self._prepared
         if of is not self.references:
             nearest = NearestVectors(self.references)
-            self._prepared = self.references, nearest
-        return nearest
+            order = self.groups.numpy().argsort(kind="stable")
+            self._prepared = self.references, nearest, order
+        hidden = None
+        if own_groups is not None and (own_groups >= 0).any():
+            hidden = self._kin(own_groups.numpy(), order)
+        return nearest.search(vectors.detach(), n_neighbors, hidden)
 
-    def _kin(self, own_groups):
+    def _kin(self, own_groups, order):
         """Pairs of a row and a reference of one of its groups."""
         rows, column = np.nonzero(own_groups >= 0)
         of_rows = own_groups[rows, column]
         groups = self.groups.numpy()
-        order = groups.argsort(kind="stable")
         first = np.searchsorted(groups, of_rows, sorter=order)
         n_kin = np.searchsorted(groups, of_rows, side="right", sorter=order) - first
         places = np.arange(n_kin.sum()) - np.repeat(n_kin.cumsum() - n_kin, n_kin)
         return np.repeat(rows, n_kin), order[np.repeat(first, n_kin) + places]
 
     def _by_products(self, vectors, own_groups, n_neighbors):
-        """Indices of the nearest by torch's operations alone, as graphs have them.
+        """The nearest by torch's operations alone, as graphs have them.
 
         Products choose a few more, as they are differences of large squares, a poor
         measure of short distances.
@@ -295,7 +278,7 @@ class _NeighborRatios(Fitted):
             if len(known):
                 kin = (own_groups[known, :, None] == self.groups).any(1)
                 squared[:, known] = squared[:, known].masked_fill_(kin, torch.inf)
-        n_more = min(n_neighbors + _SPARE, len(self.groups))
+        n_more = min(n_neighbors + N_SPARE, len(self.groups))
         lower, indices = squared.topk(n_more, dim=2, largest=False)
         squared = self._squared_distances(vectors, indices)
         squared = squared.masked_fill(lower == torch.inf, torch.inf)

@@ -8,13 +8,13 @@ import time
 import numpy as np
 import torch
 
-__all__ = ["NearestVectors"]
+__all__ = ["N_SPARE", "NearestVectors"]
 
 # Of so few vectors all are measured.
 _FEW = 128
 
 # Candidates that are measured first, beyond the neighbours that are wanted.
-_SPARE = 6
+N_SPARE = 6
 
 # The number of groups whose smallest bounds are compared first is a multiple of this.
 _GROUPS = 64
@@ -162,13 +162,13 @@ class NearestVectors:
 
     def _first(self, member, queries, bounds, n_neighbors):
         """The nearest of those with the smallest bounds, and whether this is proved."""
-        n_first = min(n_neighbors + _SPARE, bounds.shape[1])
+        n_first = min(n_neighbors + N_SPARE, bounds.shape[1])
         indices, lower, left = self._bounds.smallest(bounds, n_first)
         np.minimum(indices, self._n_vectors - 1, out=indices)
         squared = self._measured(member, queries, indices)
         squared[np.isinf(lower)] = np.inf
         # A bound above its distance is that of a product that was less precise than
-        # it was asked to be, as torch's settings may have it.
+        # it was asked to be, as settings of torch may have it.
         valid = (lower <= squared * self._rounding).all(1)
         keys = squared.view(np.int32).astype(np.int64) << 32 | indices
         keys.sort(axis=1)

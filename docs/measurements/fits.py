@@ -1,4 +1,4 @@
-"""What fits of images and of wide tables cost, and what a step of them does.
+"""What fits of images and of wide tables cost.
 
 Run ``python docs/measurements/fits.py``; it takes four minutes on one core. Times are
 CPU seconds on one thread. Images are the digits of scikit-learn, enlarged.
@@ -14,12 +14,6 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
-from skganomaly.benchmark._speed import TrainingTime
-from skganomaly.losses import (
-    discriminator_cross_entropy,
-    reconstruction_error,
-    squared_error,
-)
 from skganomaly.searches import EncoderSearch
 
 FITS = (
@@ -66,71 +60,12 @@ def compare_accuracy(seeds=(0, 1)):
         print(f"AnoGAN, digits 0 to 4, {name}: AUC {auc:.3f}, {seconds:.1f} s")
 
 
-def original_step(networks, optimizers, x):
-    """One step as the authors of GANomaly wrote it, for a member after the other."""
-    l1 = reconstruction_error("l1")
-    for (encoder, decoder, second, critic), (move_g, move_d), rows in zip(
-        networks, optimizers, x, strict=True
-    ):
-        code = encoder(rows)
-        made = decoder(code)
-        again = second(made)
-        real, fake = critic(rows)[0], critic(made.detach())[0]
-        move_g.zero_grad()
-        features = squared_error(critic(made)[1][None], critic(rows)[1].detach()[None])
-        loss = 50 * l1(made[None], rows[None]) + squared_error(again[None], code[None])
-        (loss + features).sum().backward()
-        move_g.step()
-        move_d.zero_grad()
-        discriminator_cross_entropy(real[None], fake[None]).sum().backward()
-        move_d.step()
-
-
-def compare_steps(size=64, n_steps=30):
-    """A step of the library's against the original's, on the same images."""
-    X = digits(size)[0][:500]
-    clock = TrainingTime()
-    detector = GANomalyDetector(
-        max_steps=n_steps, callbacks=[("clock", clock)], random_state=0
-    ).fit(X)
-    ours = dict(detector.net_.callbacks_)["clock"].seconds_ / n_steps
-    shape, settings = (1, size, size), detector.settings_
-    net, width = settings.architecture, settings.latent_dim
-    networks, optimizers = [], []
-    for _ in range(settings.n_members):
-        made = (
-            net.encoder(shape, width),
-            net.decoder(width, shape),
-            net.encoder(shape, width),
-            net.discriminator(shape),
-        )
-        networks.append(made)
-        generator = [p for part in made[:3] for p in part.parameters()]
-        optimizers.append(
-            [
-                torch.optim.Adam(weights, 1e-3, (0.5, 0.999))
-                for weights in (generator, made[3].parameters())
-            ]
-        )
-    rows = torch.from_numpy(2 * X[: 64 * len(networks)] - 1).view(-1, 64, *shape)
-    original_step(networks, optimizers, rows)
-    start = time.process_time()
-    for _ in range(n_steps):
-        original_step(networks, optimizers, rows)
-    theirs = (time.process_time() - start) / n_steps
-    print(
-        f"GANomaly, a step at {size} x {size}: {1e3 * ours:.0f} ms, the original's "
-        f"{1e3 * theirs:.0f} ms, {theirs / ours:.2f} times as long"
-    )
-
-
 def main():
     """Print all figures."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     # What a process does once is no part of a fit.
     GANomalyDetector(max_steps=1).fit(np.eye(10))
-    compare_steps()
     rng = np.random.default_rng(0)
     for cls, shape in FITS:
         if len(shape) == 2:

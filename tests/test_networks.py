@@ -12,9 +12,9 @@ from torch import nn
 from skganomaly._models._networks import (
     Discriminator,
     MemberLoop,
-    aligned_product,
     build_members,
     initialize_layers,
+    keeps_blocks,
     stack_members,
 )
 from skganomaly.architectures import MLP, ConvNet
@@ -492,30 +492,23 @@ def test_gaussian_weights_are_those_of_dcgan():
 # Rows that round alike.
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("n_rows", [1, 3, 64])
-def test_aligned_product_is_a_batched_product(n_rows, dtype):
-    """The zeros that are put around change no value and no shape."""
-    rng = np.random.default_rng(0)
-    for n_in, n_out in [(1, 1), (3, 17), (16, 16), (33, 2), (15, 31)]:
-        x = torch.from_numpy(rng.normal(size=(2, n_rows, n_in))).to(dtype)
-        weight = torch.from_numpy(rng.normal(size=(2, n_in, n_out))).to(dtype)
-        product = aligned_product(x, weight)
-        assert product.shape == (2, n_rows, n_out)
-        atol = 1e-4 if dtype is torch.float32 else 1e-12
-        assert_allclose(product, x.numpy() @ weight.numpy(), rtol=0, atol=atol)
-
-
-@pytest.mark.parametrize("n_in", range(1, 34))
-def test_aligned_product_rounds_equal_rows_alike(n_in):
-    """A row's product does not depend on where in the batch the row stands."""
-    rng = np.random.default_rng(n_in)
-    row = torch.from_numpy(rng.normal(size=(2, 1, n_in)).astype(np.float32))
-    batch = row.expand(2, 71, n_in).clone()
-    for n_out in range(1, 34):
-        weight = torch.from_numpy(rng.normal(size=(2, n_in, n_out)).astype(np.float32))
-        product = aligned_product(batch, weight)
-        assert_array_equal(product, product[:, :1].expand_as(product))
+@pytest.mark.parametrize(
+    ("network", "keeps"),
+    [
+        (nn.Sequential(nn.Linear(3, 2), nn.LeakyReLU(), nn.Linear(2, 2)), True),
+        (nn.Linear(3, 2), True),
+        (nn.Sequential(nn.Linear(3, 2), nn.Tanh()), False),
+        (nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)), False),
+        (nn.Sequential(nn.Linear(3, 2), nn.Dropout()), False),
+        (nn.Sequential(nn.Sequential(nn.Linear(3, 2))), False),
+        (Residual(), False),
+    ],
+)
+def test_which_networks_take_many_blocks(network, keeps):
+    """Those of batched products and what is exact, and nothing of a user's own."""
+    stacked = stack_members([network, copy.deepcopy(network)])
+    assert keeps_blocks(stacked) is keeps
+    assert keeps_blocks(nn.Sequential(stacked, nn.ReLU())) is keeps
 
 
 @pytest.mark.parametrize("name", ["mlp encoder", "mlp batch norm", "mlp discriminator"])

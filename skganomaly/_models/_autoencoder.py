@@ -25,6 +25,7 @@ class Autoencoder(Method):
     """Its network and loss; see :class:`~skganomaly.AutoencoderDetector`."""
 
     draws = False
+    row_by_row = True
     part_names = ("reconstruction", "code")
     local_parts = {"rows": ("reconstruction", "code"), "maps": ("code",)}
 

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from ._explain import integrated_gradients, shares_of_squares
-from ._networks import is_traced
+from ._networks import keeps_blocks
+from ._products import PRODUCT_ROWS, is_traced
 from ._references import References, row_keys
 from ._scoring import PartScoring
 from ._whitening import CodeDistribution
@@ -25,11 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = ["FittedModel"]
 
-# Rows that networks see at once, as far as they have no more values than this; the same
-# if codes are searched for, by hundreds of calls; and maps, whose convolutions round
-# differently in smaller numbers.
-_MOST_ROWS = 64
+# Rows that networks see at once, as far as they have no more values than this, beside
+# those of a product: if codes are searched for, by hundreds of calls; where a call
+# costs more than arithmetic; and maps, whose convolutions round differently in smaller
+# numbers.
 _SEARCHED_ROWS = 256
+_DEVICE_ROWS = 2048
 _FEWEST_ROWS = 16
 _MAPS = 64
 _MOST_VALUES = 2**20
@@ -102,14 +104,16 @@ class FittedModel(nn.Module):
         if len(self.input_shape) > 1:
             return _MAPS
         affordable = max(_FEWEST_ROWS, _MOST_VALUES // self.input_shape[0])
+        if self.device.type != "cpu":
+            return min(_DEVICE_ROWS, affordable)
         searches = self.method.searches_codes
-        return min(_SEARCHED_ROWS if searches else _MOST_ROWS, affordable)
+        return min(_SEARCHED_ROWS if searches else PRODUCT_ROWS, affordable)
 
     @property
     def chunk_size(self) -> int:
         """Rows that are scored at once, if there are so many: some blocks."""
         size = self.block_size
-        if size != _MOST_ROWS or len(self.input_shape) > 1:
+        if size != PRODUCT_ROWS or len(self.input_shape) > 1:
             return size
         affordable = _MOST_VALUES // (size * self.input_shape[0])
         return size * min(_MOST_BLOCKS, max(1, affordable))
@@ -182,7 +186,7 @@ class FittedModel(nn.Module):
 
     def _of_blocks(self, x, names):
         size = self.block_size
-        whole = is_traced() or x.shape[1] % size
+        whole = is_traced() or x.shape[1] % size or self._takes_chunks
         blocks = []
         for block in [x] if whole else x.split(size, dim=1):
             parts = self.method.parts(block, names)
@@ -190,6 +194,12 @@ class FittedModel(nn.Module):
                 _check_part(type(self.method).__name__, name, parts, block)
             blocks.append(parts)
         return {name: torch.cat([part[name] for part in blocks], 1) for name in names}
+
+    @property
+    def _takes_chunks(self):
+        """Whether networks round rows of many blocks as they do those of one."""
+        rows = len(self.input_shape) == 1 and self.block_size == PRODUCT_ROWS
+        return rows and self.method.row_by_row and keeps_blocks(self.method)
 
     def scores(
         self, x: Tensor, own_groups: Tensor | None = None, score: Scoring | None = None

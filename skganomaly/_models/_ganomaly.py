@@ -33,6 +33,7 @@ class GANomaly(Method):
     """GANomaly's networks and losses; see :class:`~skganomaly.GANomalyDetector`."""
 
     draws = False
+    row_by_row = True
     part_names = ("latent", "reconstruction", "features", "code")
     local_parts = {
         "rows": ("reconstruction", "latent", "code"),

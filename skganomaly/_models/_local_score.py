@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ._nearest import N_SPARE, NearestVectors
-from ._networks import aligned_product, is_traced
+from ._products import aligned_product, is_traced
 from ._scoring import Scoring, positive_median
 from ._whitening import Fitted, Squash, Standardise, Whitening
 

@@ -128,6 +128,10 @@ class Method(Game, nn.Module):
     """Whether ``decode`` turns any standard normal code into a row like those of the
     training, so that codes of samples are drawn from that distribution."""
 
+    row_by_row: ClassVar[bool] = False
+    """Whether :meth:`parts` makes nothing of rows but sums, differences and what its
+    networks say, so that it may be handed more than a block of them."""
+
     generator: nn.Module
     discriminator: nn.Module
 

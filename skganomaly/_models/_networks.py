@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
+from ._products import aligned_product
+
 __all__ = [
     "BATCH_NORMS",
     "Discriminator",
-    "aligned_product",
     "build_members",
     "initialize_layers",
-    "is_traced",
-    "row_product",
+    "keeps_blocks",
     "shapes_of_members",
     "stack_members",
 ]
@@ -31,9 +31,6 @@ __all__ = [
 # torch.random.fork_rng swaps the state of the process-wide generator, so two threads
 # must not do it at once.
 _GLOBAL_GENERATOR_LOCK = threading.Lock()
-
-# Rows of a product that is to round each of them in the same way.
-_PRODUCT_ROWS = 64
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -51,54 +48,6 @@ _ELEMENTWISE = (
     nn.Softplus,
     nn.Tanh,
 )
-
-
-def aligned_product(x: Tensor, weight: Tensor) -> Tensor:
-    """Batched matrix product that rounds every row of ``x`` in the same way.
-
-    How a row is rounded depends on where its values, and those of its result, lie
-    relative to the processor's vector registers, so equal rows at different places of
-    a batch can come out different in the last digit. Zeros that bring all rows to a
-    multiple of 64 bytes prevent that.
-
-    Parameters
-    ----------
-    x : Tensor of shape (n_members, n_rows, n_in)
-    weight : Tensor of shape (n_members, n_in, n_out)
-
-    Returns
-    -------
-    Tensor of shape (n_members, n_rows, n_out)
-    """
-    n_in, n_out = weight.shape[1:]
-    inner, outer = -n_in % 16, -n_out % 16
-    if inner:
-        x = F.pad(x, (0, inner))
-    if inner or outer:
-        weight = F.pad(weight, (0, outer, 0, inner))
-    return torch.bmm(x, weight)[:, :, :n_out]
-
-
-def row_product(x: Tensor, weight: Tensor) -> Tensor:
-    """:func:`aligned_product` of any number of rows, always so many at a time.
-
-    Their number decides on how a product is summed up, too.
-    """
-    if is_traced():
-        return aligned_product(x, weight)
-    n_rows = x.shape[1]
-    padded = F.pad(x, (0, 0, 0, -n_rows % _PRODUCT_ROWS))
-    products = [
-        aligned_product(block, weight) for block in padded.split(_PRODUCT_ROWS, dim=1)
-    ]
-    # Without a part of what is larger, which would be stored with all of it.
-    products[-1] = products[-1][:, : n_rows - _PRODUCT_ROWS * (len(products) - 1)]
-    return torch.cat(products, dim=1)
-
-
-def is_traced() -> bool:
-    """Whether torch writes down what it does, for graphs of any number of rows."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 class Discriminator(nn.Module):
@@ -210,6 +159,19 @@ class MemberLoop(nn.Module):
         if isinstance(outputs[0], tuple):
             return tuple(torch.stack(part) for part in zip(*outputs, strict=True))
         return torch.stack(outputs)
+
+
+def keeps_blocks(module: nn.Module) -> bool:
+    """Whether a stacked network does the same to blocks of rows together and alone.
+
+    What is approximated may be so in another way at the end of a tensor.
+    """
+    exact = MemberLinear, nn.Identity, nn.LeakyReLU, nn.ReLU
+    return all(
+        type(part) in exact
+        for part in module.modules()
+        if type(part) is MemberLoop or not part._modules
+    )
 
 
 def _prefers_channels_last(layer, x):

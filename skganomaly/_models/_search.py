@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..losses import mean_size
-from ._networks import aligned_product
+from ._products import aligned_product
 
 __all__ = ["CandidateCodes", "LatentSearch"]
 

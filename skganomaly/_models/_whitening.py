@@ -7,7 +7,7 @@ Each is a torch module whose buffers are its whole fitted state. Vectors have sh
 import torch
 from torch import Tensor, nn
 
-from ._networks import row_product
+from ._products import row_product
 
 __all__ = [
     "CodeDistribution",

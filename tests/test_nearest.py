@@ -163,6 +163,20 @@ def test_most_queries_need_few_candidates(monkeypatch):
     assert NearestVectors(draw("not centred", 30))._bounds._dtype == torch.float32
 
 
+def test_wide_vectors_need_few_candidates(monkeypatch):
+    """Bounds would tell nothing if they were sums of thousands of products."""
+    monkeypatch.setattr(_nearest, "_half_is_fast", lambda: False)
+    vectors, queries = draw("plain", 6000, n=300), draw("plain", 6000, n=40, seed=1)
+    nearest = NearestVectors(vectors)
+    for member, bounds in enumerate(nearest._bounds(queries.numpy(), None)):
+        proved = nearest._first(member, queries[member].numpy(), bounds, 10)[2]
+        assert proved.mean() > 0.8
+    expected, order = by_hand(vectors, queries, 10)
+    found = nearest.search(queries, 10)
+    assert_array_equal(found[0], expected)
+    assert_array_equal(found[1], order)
+
+
 def test_many_candidates_are_measured_in_pieces(precision, monkeypatch):
     """With the same bits: wide vectors, many of them as near, would fill the memory."""
     vectors, queries = draw("ties", 5), draw("ties", 5, n=20, seed=1)

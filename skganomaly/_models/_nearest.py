@@ -44,6 +44,9 @@ _ENOUGH = 0.9
 _FEWEST_QUERIES = 16
 _QUERIES = 512
 
+# Numbers that a product in single precision sums up at once, as each may lose a digit.
+_SUMMED = 512
+
 # Bounds that are held at once, if these are of more queries than the fewest.
 _MOST_BOUNDS = 2**22
 
@@ -241,7 +244,10 @@ class _Bounds:
         n_pieces = 2 if self._half else 1
         self._width = -(-(width + 2 * n_pieces + 2) // 16) * 16
         # Of the sum, whatever its order, and of what two pieces leave of a norm.
-        self._summed = 4 * (self._width + 8) * _SINGLE
+        n_summed = self._width
+        if not self._half:
+            n_summed = min(n_summed, _SUMMED) + n_summed // _SUMMED
+        self._summed = 4 * (n_summed + 8) * _SINGLE
         self._kept = 1 - self._summed - (4 * _HALF**2 if self._half else 0.0)
         rows, pieces, length, lost = self._factor(vectors, n_columns)
         rows[:, n_vectors:, width] = torch.inf
@@ -305,11 +311,17 @@ class _Bounds:
             if self._half:
                 torch.mm(theirs, ours, out=product)
             else:
-                # torch's settings, and those of what it calls, may make less of it.
-                np.matmul(theirs.numpy(), ours.numpy(), out=product.numpy())
+                self._multiply(theirs.numpy(), ours.numpy(), product.numpy())
             if hidden is not None:
                 values[hidden] = self._infinite
             yield values[:n_queries]
+
+    def _multiply(self, rows, columns, product):
+        # NumPy's, as torch's settings, and those of what it calls, may make less of it.
+        np.matmul(rows[:, :_SUMMED], columns[:_SUMMED], out=product)
+        for start in range(_SUMMED, self._width, _SUMMED):
+            some = slice(start, start + _SUMMED)
+            product += rows[:, some] @ columns[some]
 
     def smallest(self, values, n_smallest):
         """Vectors with the smallest bounds, their bounds, and one for all others.

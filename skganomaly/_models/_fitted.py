@@ -185,8 +185,8 @@ class FittedModel(nn.Module):
         return parts
 
     def _of_blocks(self, x, names):
-        size = self.block_size
-        whole = is_traced() or x.shape[1] % size or self._takes_chunks
+        size, n_rows = self.block_size, x.shape[1]
+        whole = is_traced() or n_rows % size or n_rows == size or self._takes_chunks
         blocks = []
         for block in [x] if whole else x.split(size, dim=1):
             parts = self.method.parts(block, names)

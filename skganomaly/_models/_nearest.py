@@ -338,8 +338,10 @@ class _Bounds:
         groups, least = self._least(grouped.amin(1), n_chosen)
         place = torch.from_numpy(groups)[:, None].expand(-1, grouped.shape[1], -1)
         places, lower = self._least(grouped.gather(2, place).flatten(1), n_smallest)
-        indices = np.take_along_axis(groups, places % n_chosen, axis=1)
-        indices += places // n_chosen * self._n_groups
+        within = places // n_chosen
+        places -= within * n_chosen
+        indices = groups[np.arange(len(groups))[:, None], places]
+        indices += within * self._n_groups
         left = lower[:, -1]
         # In other groups, none has a smaller bound than the largest of these.
         if n_chosen < self._n_groups:
@@ -351,18 +353,19 @@ class _Bounds:
         n_places = values.shape[1]
         # The bits of a key that tell the place, and not the value.
         mask = 2 ** n_places.bit_length() - 1
+        places = torch.arange(n_places, dtype=torch.int32)
         if self._half:
             mask |= 0xFFFF
-            keys = values.int().bitwise_left_shift_(16).bitwise_and_(~mask)
+            keys = values.int().bitwise_left_shift_(16)
+            # Half precision leaves zeros.
+            keys = keys.bitwise_and_(~mask) if mask > 0xFFFF else keys
         else:
             keys = values & ~mask
-        keys |= torch.arange(n_places, dtype=torch.int32)
-        keys = keys.numpy()
+        keys = keys.bitwise_or_(places).numpy()
         keys.partition(n_smallest - 1, axis=1)
         keys = keys[:, :n_smallest]
-        return (keys & mask).astype(np.int64), self._less(
-            (keys & ~mask).view(np.float32)
-        )
+        lower = (keys & ~mask).view(np.float32)
+        return (keys & mask).astype(np.int64), self._less(lower)
 
     def lower(self, values):
         """Bounds as floats."""

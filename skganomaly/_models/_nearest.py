@@ -48,7 +48,7 @@ _QUERIES = 512
 _SUMMED = 512
 
 # Bounds that are held at once, if these are of more queries than the fewest.
-_MOST_BOUNDS = 2**22
+_MOST_BOUNDS = 2**24
 
 
 class NearestVectors:

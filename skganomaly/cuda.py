@@ -9,18 +9,13 @@ from __future__ import annotations
 import warnings
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
-    from typing import Any
-
-    from torch import Tensor
-    from torch.optim import Optimizer
-
-    _Sources = dict[str, torch.Generator | None]
+    from collections.abc import Iterator
 
 __all__ = ["graphs"]
 
@@ -36,11 +31,11 @@ class _Cuda:
 
     device_type = "cuda"
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device):
         self.device = device
         self.stream = torch.cuda.Stream(device)
 
-    def aside(self, work: Callable[[], Any]) -> Any:
+    def aside(self, work):
         """Do work where it will be recorded."""
         main = torch.cuda.current_stream(self.device)
         self.stream.wait_stream(main)
@@ -49,15 +44,13 @@ class _Cuda:
         main.wait_stream(self.stream)
         return made
 
-    def record(
-        self, work: Callable[[], Any], sources: Collection[torch.Generator]
-    ) -> tuple[Callable[[], None], Any]:
+    def record(self, work, sources):
         """Record work without doing it: what will do it, and where the results are."""
         graph = torch.cuda.CUDAGraph()
         for source in sources:
             graph.register_generator_state(source)
         options = {"stream": self.stream, "capture_error_mode": "thread_local"}
-        # Of these, torch.cuda.graph does not leave the stream if a recording fails.
+        # The second does not leave the stream if a recording fails.
         with torch.cuda.stream(self.stream), torch.cuda.graph(graph, **options):
             made = work()
         return graph.replay, made
@@ -74,39 +67,30 @@ class Recorded:
         `optimizers`. What it returns is overwritten by the next call.
     optimizers : list of Optimizer
         Those that `work` steps, which are fused.
+    device : torch.device
     sources : dict of str to Generator or None
         Sources of what `work` draws, which are replaced where a recording fails.
     made_of : callable
         Returns whatever :meth:`check` compares.
-    device : torch.device
     tell : callable
         Told why nothing is recorded.
     """
 
-    def __init__(
-        self,
-        work: Callable[..., Any],
-        optimizers: list[Optimizer],
-        sources: _Sources,
-        made_of: Callable[[], Any],
-        device: torch.device,
-        tell: Callable[[str], None],
-    ) -> None:
-        self.work, self.optimizers, self.sources = work, optimizers, sources
-        self.made_of, self.device, self.tell = made_of, device, tell
-        self.cuda = _Cuda(device)
-        self.failed = False
+    def __init__(self, work, optimizers, device, sources, made_of, tell):
+        self.work, self.optimizers, self.device = work, optimizers, device
+        self.sources, self.made_of, self.tell = sources, made_of, tell
+        self.cuda, self.failed = _Cuda(device), False
         self._begin()
 
-    def _begin(self) -> None:
+    def _begin(self):
         self.n_calls, self.shapes, self.replay = 0, None, None
 
-    def check(self) -> None:
+    def check(self):
         """Begin anew where something else has taken the place of what is recorded."""
-        if self.replay is not None and self.made_of() != self.basis:
+        if self.n_calls and self.made_of() != self.basis:
             self._begin()
 
-    def __call__(self, *given: Tensor) -> Any:
+    def __call__(self, *given):
         """Do the work."""
         shapes = [tensor.shape for tensor in given]
         self.shapes = self.shapes or shapes
@@ -114,7 +98,9 @@ class Recorded:
             self._fail("batches have several sizes")
         self.n_calls += 1
         if self.n_calls <= _WARM_UP and not self.failed:
-            return self.cuda.aside(lambda: self.work(*given))
+            made = self.cuda.aside(partial(self.work, *given))
+            self.basis = self.made_of()
+            return made
         if self.replay is None and not self.failed:
             self._record(given)
         if self.failed:
@@ -126,26 +112,28 @@ class Recorded:
         self.replay()
         return self.made
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, reason):
         self.failed, self.replay = True, None
         self.tell(reason)
 
-    def _groups(self) -> list[dict[str, Any]]:
+    def _groups(self):
         return [group for made in self.optimizers for group in made.param_groups]
 
-    def _record(self, given: tuple[Tensor, ...]) -> None:
+    def _record(self, given):
         self.given = [tensor.clone() for tensor in given]
         sources = {name: s for name, s in self.sources.items() if s is not None}
         states = {name: source.get_state() for name, source in sources.items()}
         groups = self._groups()
         before = [group.copy() for group in groups]
-        self.rates = [torch.zeros((), device=self.device) for _ in groups]
+        zeros = partial(torch.zeros, (), dtype=torch.float32, device=self.device)
+        self.rates = [zeros() for _ in groups]
         # Numbers of Python would be recorded as they are now.
         for group, rate in zip(groups, self.rates, strict=True):
             group.update(lr=rate, capturable=True)
         try:
-            work = lambda: self.work(*self.given)  # noqa: E731
-            self.replay, self.made = self.cuda.record(work, sources.values())
+            self.replay, self.made = self.cuda.record(
+                partial(self.work, *self.given), sources.values()
+            )
         # Whatever CUDA, or a network of a user's, has against it.
         except Exception as error:
             self._fail(f"a step cannot be recorded ({error})")
@@ -158,21 +146,13 @@ class Recorded:
         self.basis = self.made_of()
 
 
-def recorded(
-    work: Callable[..., Any],
-    optimizers: list[Optimizer],
-    device: torch.device,
-    *,
-    sources: _Sources | None = None,
-    made_of: Callable[[], Any] = tuple,
-    obstacle: str | None = None,
-) -> Callable[..., Any]:
-    """Work as it is or, in :func:`graphs` and without an obstacle, as it is recorded."""
+def recorded(work, optimizers, device, *, sources=None, made_of=tuple, obstacle=None):
+    """Work as it is or, in :func:`graphs` and without an obstacle, as recorded."""
     told = _TOLD.get()
     if told is None:
         return work
 
-    def tell(reason: str) -> None:
+    def tell(reason):
         if reason not in told:
             told.add(reason)
             words = f"graphs() has no effect on some of the work, as {reason}."
@@ -184,7 +164,7 @@ def recorded(
     elif obstacle is None and not all(group.get("fused") for group in groups):
         obstacle = "net_params has an optimizer without optimizer__fused=True"
     if obstacle is None:
-        return Recorded(work, optimizers, sources or {}, made_of, device, tell)
+        return Recorded(work, optimizers, device, sources or {}, made_of, tell)
     tell(obstacle)
     return work
 
@@ -193,26 +173,26 @@ def recorded(
 def graphs() -> Iterator[None]:
     """Record the steps of trainings and searches in the block as CUDA graphs.
 
-    On a GPU, and for small networks: what the processor would ask for in hundreds of
-    calls for each step it then asks for in one. Each kind of step is done as usual three
-    times, recorded, and from then on replayed. That holds for the trainings of ``fit``,
-    and for AnoGAN's search by gradients there and in all methods that look at rows, if
-    they are called in the thread of the block.
+    For small networks on a GPU: what the processor would ask for in hundreds of calls a
+    step, it then asks for in one. Each kind of step is done as usual three times,
+    recorded, and from then on replayed. That holds for the trainings of ``fit``, and
+    for AnoGAN's search by gradients there and in all methods that look at rows, if they
+    are called in the thread of the block.
 
     Whatever cannot be recorded is done as without the block: on another device than
-    CUDA; where a callback asks for gradients (``on_grad_computed``); by several processes
-    in :func:`~skganomaly.distributed.data_parallel`; with ``compile`` or an optimizer
-    that is not ``fused`` in ``net_params``; and where a network or a loss of yours looks
-    at values of tensors.
+    CUDA; where a callback asks for gradients (``on_grad_computed``); by several
+    processes in :func:`~skganomaly.distributed.data_parallel`; with ``compile`` or an
+    optimizer that is not ``fused`` in ``net_params``; and where a network or a loss of
+    yours looks at values of tensors.
 
-    What is replayed runs no Python. So where a network, loss or callback of yours changes
+    What is replayed runs no Python. Where a network, loss or callback of yours changes
     what is computed by anything but tensors, a learning rate or ``requires_grad``, such
     as by the weight of a loss that grows, leave the block out.
 
     .. warning::
-        Experimental, and off by default for this reason: no machine that has tested this
-        library since had a GPU. What is recorded when is tested with a stand-in for
-        CUDA, CUDA's own part is not. See :ref:`scaling-gpu`.
+        Experimental, and off by default for this reason: no machine that has tested it
+        had a GPU. What is recorded when is tested with a stand-in for CUDA, and CUDA's
+        own part is not; see :ref:`scaling-gpu`.
 
     Warns
     -----
@@ -221,13 +201,10 @@ def graphs() -> Iterator[None]:
 
     Examples
     --------
-    >>> import numpy as np
     >>> from skganomaly import GANomalyDetector
     >>> from skganomaly.cuda import graphs
-    >>> X = np.random.default_rng(0).normal(size=(300, 4))
-    >>> detector = GANomalyDetector(device="cuda", max_steps=500, random_state=0)
     >>> with graphs():  # doctest: +SKIP
-    ...     detector.fit(X)
+    ...     detector = GANomalyDetector(device="cuda").fit(X)
     """
     token = _TOLD.set(set())
     try:

@@ -80,6 +80,10 @@ class Recorder:
         try:
             with tape:
                 made = work()
+        except RuntimeError:
+            # CUDA leaves them as if the recording went on.
+            states = [generator.manual_seed(0).get_state() for generator in generators]
+            raise
         finally:
             tape.restore()
             for generator, state in zip(generators, states, strict=True):

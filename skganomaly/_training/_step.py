@@ -162,8 +162,6 @@ class Run:
                 options.append(repr(kept))
             for state in self.optimizers[player].state.values():
                 tensors += [v for v in state.values() if isinstance(v, torch.Tensor)]
-        if self.averaged in phase.players:
-            tensors += self.average or []
         return [tensor.data_ptr() for tensor in tensors], flags, options
 
     def _obstacle(self):

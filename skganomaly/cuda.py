@@ -59,21 +59,11 @@ class _Cuda:
 class Recorded:
     """Work that is done a few times, recorded, and from then on replayed.
 
-    Parameters
-    ----------
-    work : callable
-        Takes tensors of the same shapes in all calls, looks at none of their values and
-        depends on nothing in Python that changes, but for learning rates of
-        `optimizers`. What it returns is overwritten by the next call.
-    optimizers : list of Optimizer
-        Those that `work` steps, which are fused.
-    device : torch.device
-    sources : dict of str to Generator or None
-        Sources of what `work` draws, which are replaced where a recording fails.
-    made_of : callable
-        Returns whatever :meth:`check` compares.
-    tell : callable
-        Told why nothing is recorded.
+    The work takes tensors of the same shapes in all calls, looks at none of their
+    values, and depends on nothing in Python that changes, but for the learning rates of
+    `optimizers`, which it steps and which are fused. The next call overwrites what it
+    returns. `sources` by name are what it draws from; they are replaced where a
+    recording fails. `made_of` returns what :meth:`check` compares.
     """
 
     def __init__(self, work, optimizers, device, sources, made_of, tell):
@@ -201,8 +191,10 @@ def graphs() -> Iterator[None]:
 
     Examples
     --------
+    >>> import numpy as np
     >>> from skganomaly import GANomalyDetector
     >>> from skganomaly.cuda import graphs
+    >>> X = np.random.default_rng(0).normal(size=(300, 4))
     >>> with graphs():  # doctest: +SKIP
     ...     detector = GANomalyDetector(device="cuda").fit(X)
     """

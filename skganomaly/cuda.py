@@ -1,7 +1,6 @@
 """CUDA graphs: what a GPU does alike in every step is recorded once, then replayed.
 
-The networks of tables are small: a GPU is done with each of their operations before the
-processor has asked for the next. A recorded step is asked for at once.
+Of small networks, a GPU is done with each operation before it is asked for the next.
 """
 
 from __future__ import annotations
@@ -165,15 +164,14 @@ def graphs() -> Iterator[None]:
 
     For small networks on a GPU: what the processor would ask for in hundreds of calls a
     step, it then asks for in one. Each kind of step is done as usual three times,
-    recorded, and from then on replayed. That holds for the trainings of ``fit``, and
-    for AnoGAN's search by gradients there and in all methods that look at rows, if they
-    are called in the thread of the block.
+    recorded, and then replayed: in ``fit``, and in AnoGAN's search by gradients there
+    and in all methods that look at rows, if called in the thread of the block.
 
-    Whatever cannot be recorded is done as without the block: on another device than
-    CUDA; where a callback asks for gradients (``on_grad_computed``); by several
-    processes in :func:`~skganomaly.distributed.data_parallel`; with ``compile`` or an
-    optimizer that is not ``fused`` in ``net_params``; and where a network or a loss of
-    yours looks at values of tensors.
+    Done as without the block is what cannot be recorded: on another device than CUDA;
+    with a callback that asks for gradients (``on_grad_computed``); by several processes
+    in :func:`~skganomaly.distributed.data_parallel`; with ``compile`` or an optimizer
+    that is not ``fused`` in ``net_params``; and where a network or loss of yours looks
+    at values of tensors.
 
     What is replayed runs no Python. Where a network, loss or callback of yours changes
     what is computed by anything but tensors, a learning rate or ``requires_grad``, such
@@ -181,8 +179,8 @@ def graphs() -> Iterator[None]:
 
     .. warning::
         Experimental, and off by default for this reason: no machine that has tested it
-        had a GPU. What is recorded when is tested with a stand-in for CUDA, and CUDA's
-        own part is not; see :ref:`scaling-gpu`.
+        had a GPU. All but CUDA's own part is tested with a stand-in for that; see
+        :ref:`scaling-gpu`.
 
     Warns
     -----

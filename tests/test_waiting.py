@@ -110,8 +110,8 @@ def test_training_waits_once_a_chunk(small, steps, monkeypatch, cls, params, ima
 def test_chunks_are_long(small, steps, monkeypatch):
     monkeypatch.setattr(_batches, "_MIN_EPOCHS", 1)
     with Reads() as reads, pytest.raises(TrainedError):
-        small(max_steps=75, max_restarts=0).fit(np.eye(100, 4))
-    assert len(steps) == 75 and reads.n_reads == 3
+        small(max_steps=50, max_restarts=0).fit(np.eye(100, 4))
+    assert len(steps) == 50 and reads.n_reads == 2
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.1])

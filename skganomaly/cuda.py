@@ -162,8 +162,8 @@ def recorded(work, optimizers, device, *, sources=None, made_of=tuple, obstacle=
 def graphs() -> Iterator[None]:
     """Record the steps of trainings and searches in the block as CUDA graphs.
 
-    For small networks on a GPU: what the processor would ask for in hundreds of calls a
-    step, it then asks for in one. Each kind of step is done as usual three times,
+    For small networks on a GPU: what the processor would ask for in 100 calls a step or
+    more, it then asks for in one. Each kind of step is done as usual three times,
     recorded, and then replayed: in ``fit``, and in AnoGAN's search by gradients there
     and in all methods that look at rows, if called in the thread of the block.
 

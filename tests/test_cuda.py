@@ -5,6 +5,9 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 import skganomaly
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
 from skganomaly._training import _batches
+from skganomaly._training._step import Run
+from skganomaly.adversaries import Wasserstein
+from skganomaly.cuda import graphs
+from skganomaly.losses import squared_error
 from skganomaly.searches import GradientSearch, NearestSearch
 
 pytestmark = [
@@ -295,3 +302,109 @@ def test_file_from_cuda(small, table, new_rows, tmp_path):
     expected = _on_cpu(detector).score_samples(new_rows)
     assert_array_equal(loaded.score_samples(new_rows), expected)
     assert skganomaly.load(tmp_path / "model.skganomaly").device_.type == "cuda"
+
+
+def _with_graphs(detector, X):
+    """Fit with graphs, all of which are recorded."""
+    with warnings.catch_warnings(), graphs():
+        warnings.filterwarnings("error", message="graphs")
+        return detector.fit(X)
+
+
+GRAPHED = [
+    pytest.param(cls, params, id=f"{cls.__name__}-{name}")
+    for name, cls, params in [
+        ("rows", GANomalyDetector, {"input_noise": 0.1, "n_members": 2}),
+        ("images", GANomalyDetector, {"conv": True, "input_shape": (1, 2, 2)}),
+        ("published", GANomalyDetector, {"architecture": "published"}),
+        ("rows", AutoencoderDetector, {"input_noise": 0.1}),
+        ("rows", AnoGANDetector, {"adversary": Wasserstein(n_critic=2)}),
+        ("search", AnoGANDetector, {"search": GradientSearch(n_steps=20)}),
+    ]
+]
+
+
+@pytest.mark.parametrize(("cls", "params"), GRAPHED)
+def test_graphs(small, cls, params, table):
+    """A fit of recorded steps ends near one of steps as usual, and far from none.
+
+    As near as two fits as usual; a learning rate is in single precision in a graph.
+    """
+    make = partial(small, cls, device="cuda", max_steps=40, **params)
+    expected = make().fit(table).score_samples(table)
+    with_graphs = _with_graphs(make(), table)
+    assert np.corrcoef(with_graphs.score_samples(table), expected)[0, 1] > 0.99
+    copied = _on_cpu(with_graphs).score_samples(table)
+    assert np.corrcoef(copied, expected)[0, 1] > 0.95
+
+
+def test_losses_of_graphs(small, table):
+    """Every loss of every epoch: a step that is left out or done twice would show."""
+    make = partial(small, AnoGANDetector, device="cuda", max_steps=60, input_noise=0.1)
+    expected, found = make().fit(table), _with_graphs(make(), table)
+    names = {k for row in expected.history_ for k in row} - {"dur"}
+    for one, other in zip(expected.history_, found.history_, strict=True):
+        for name in names & {*one}:
+            assert_allclose(other[name], one[name], rtol=0.02, atol=0.02)
+
+
+def test_graph_that_cannot_be_recorded(small, table):
+    """The fit goes on as usual from there, with the noise it would have had."""
+
+    def careful(a, b):
+        error = squared_error(a, b)
+        return error * 2 if error.max() > 1e9 else error
+
+    make = partial(
+        small,
+        AutoencoderDetector,
+        device="cuda",
+        input_noise=0.1,
+        reconstruction_loss=careful,
+    )
+    expected = make().fit(table).score_samples(table)
+    with pytest.warns(UserWarning, match="cannot be recorded"), graphs():
+        found = make().fit(table).score_samples(table)
+    assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+    # CUDA is as it was.
+    assert_allclose(make().fit(table).score_samples(table), expected, rtol=1e-3)
+
+
+def test_memory_of_graphs(small, table):
+    """They are gone when the fit is over."""
+    make = partial(small, AnoGANDetector, device="cuda", max_steps=40)
+    _with_graphs(make(), table).predict(table)
+    gc.collect()
+    before = torch.cuda.memory_allocated()
+    detector = _with_graphs(make(), table)
+    gc.collect()
+    owned = sum(t.nbytes for t in detector.model_.state_dict().values() if t.is_cuda)
+    assert torch.cuda.memory_allocated() - before < owned + 2**20
+    del detector
+    gc.collect()
+    assert torch.cuda.memory_allocated() - before < 2**16
+
+
+@pytest.mark.parametrize("graphed", [False, True])
+@pytest.mark.parametrize("cls", [GANomalyDetector, AutoencoderDetector, AnoGANDetector])
+def test_steps_never_wait(small, table, monkeypatch, cls, graphed):
+    """CUDA itself refuses whatever would make the processor wait in a step.
+
+    But for recordings, before which torch waits.
+    """
+    settled = []
+
+    def step(run, rows, phase, original=Run.step):
+        settled.append((id(run), phase))
+        # Steps as usual, and the recording, are done.
+        strict = not graphed or settled.count(settled[-1]) > 4
+        torch.cuda.set_sync_debug_mode("error" if strict else "default")
+        try:
+            return original(run, rows, phase)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(Run, "step", step)
+    with graphs() if graphed else nullcontext():
+        small(cls, device="cuda", max_steps=40, input_noise=0.1).fit(table)
+    assert len(settled) >= 40

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from skorch.callbacks import Callback
 from torch.utils.data import DataLoader, TensorDataset
 
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
+from skganomaly.cuda import graphs
 from skganomaly.searches import GradientSearch
 
 
@@ -68,20 +70,27 @@ def measure(device):
     line(device, "AnoGAN, search of 100 steps", fit, ("512", scores))
 
 
-def steps_per_second(device, n_steps=300):
-    """Of our training, and of the loop that one writes first.
+def steps_per_second(device, block, n_steps=1000):
+    """Of our training in a block, such as that of graphs, once it is under way."""
+    clock = TrainingClock(device, start=n_steps // 4)
+    detector = GANomalyDetector(
+        device=device, max_steps=n_steps, callbacks=[("clock", clock)], random_state=0
+    )
+    with block:
+        detector.fit(np.random.default_rng(0).normal(size=(10_000, 30)))
+    return dict(detector.net_.callbacks_)["clock"].rate_
+
+
+def naive_steps_per_second(device, n_steps=300):
+    """Of the loop that one writes first.
 
     That loop trains one network after the other, takes mini-batches from a DataLoader
-    to the device, and asks for the losses after every step. A step is one of all
-    members.
+    to the device, and asks for the losses after every step. A step is one of all four
+    members that the estimator has.
     """
     X = np.random.default_rng(0).normal(size=(10_000, 30))
-    detector = GANomalyDetector(device=device, max_steps=n_steps, random_state=0)
-    clock = TrainingClock(device)
-    detector.set_params(callbacks=[("clock", clock)]).fit(X)
-    seconds = dict(detector.net_.callbacks_)["clock"].seconds_
     single = GANomalyDetector(device=device, n_members=1, max_steps=1, random_state=0)
-    model, n_members = single.fit(X).model_, detector.settings_.n_members
+    model = single.fit(X).model_
     method, players = model.method.train().requires_grad_(True), model.method.players()
     optimizers = {
         name: torch.optim.Adam(network.parameters(), 1e-3)
@@ -109,22 +118,28 @@ def steps_per_second(device, n_steps=300):
         return done
 
     done, taken = timed(loop, device)
-    return n_steps / seconds, done / taken / n_members
+    return done / taken / 4
 
 
 class TrainingClock(Callback):
-    """Seconds of a training, from its first step to its last."""
+    """Steps a second of a training, from one of its steps to the last."""
 
-    def __init__(self, device):
+    def __init__(self, device, start):
         self.device = device
+        self.start = start
 
     def on_train_begin(self, net, **kwargs):
-        wait(self.device)
-        self.seconds_ = -time.perf_counter()
+        self.since_ = None
+
+    def on_epoch_end(self, net, **kwargs):
+        if self.since_ is None and net.n_steps_ >= self.start:
+            wait(self.device)
+            self.since_ = net.n_steps_, time.perf_counter()
 
     def on_train_end(self, net, **kwargs):
         wait(self.device)
-        self.seconds_ += time.perf_counter()
+        n_steps, since = self.since_
+        self.rate_ = (net.n_steps_ - n_steps) / (time.perf_counter() - since)
 
 
 def share_of_products(device, n_rows=100_000):
@@ -146,6 +161,24 @@ def share_of_products(device, n_rows=100_000):
     return least / taken
 
 
+def search(device, counts, n_steps=500):
+    """Seconds of a search in images of the size of MNIST's: as usual, with graphs."""
+    images = np.random.default_rng(0).uniform(size=(max(counts), 1, 28, 28))
+    detector = AnoGANDetector(
+        device=device,
+        search=GradientSearch(n_steps=n_steps),
+        max_steps=20,
+        max_restarts=0,
+        max_references=64,
+        random_state=0,
+    ).fit(images[:256])
+    for n_images, block in zip(counts, (nullcontext(), graphs()), strict=False):
+        with block:
+            _, taken = timed(lambda: detector.anomaly_score(images[:n_images]), device)  # noqa: B023
+        how = "" if isinstance(block, nullcontext) else ", graphs"
+        print(f"{device:4s} {n_steps} steps, {n_images} images{how}: {taken:.3g} s")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
@@ -161,8 +194,15 @@ def main():
     warnings.simplefilter("ignore", ConvergenceWarning)
     warm = np.random.default_rng(0).normal(size=(200, 30))
     GANomalyDetector(device=device, max_steps=20, random_state=0).fit(warm)
-    ours, naive = steps_per_second(device)
+    ours, naive = (
+        steps_per_second(device, nullcontext()),
+        naive_steps_per_second(device),
+    )
     print(f"{device:4s} steps a second: {ours:.0f}, of a naive loop {naive:.0f}")
+    if device == "cuda":
+        replayed = steps_per_second(device, graphs())
+        print(f"cuda steps a second with graphs: {replayed:.0f}", flush=True)
+        search(device, (512, 10_000))
     share = share_of_products(device)
     print(
         f"{device:4s} scoring over its products in float32: {1 / share:.2f}", flush=True

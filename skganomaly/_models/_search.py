@@ -8,6 +8,7 @@ networks are frozen, so only codes have gradients.
 import torch
 from torch import Tensor, nn
 
+from ..cuda import recorded
 from ..losses import mean_size
 from ._products import aligned_product
 
@@ -94,20 +95,30 @@ class LatentSearch:
             z = starts.detach().clone().flatten(1, 2).requires_grad_()
             with torch.no_grad():
                 target = features(x) if self.options.feature_weight else None
-            optimizer = torch.optim.Adam([z], self.options.learning_rate)
+            # Alike, whether steps are recorded or not.
+            optimizer = torch.optim.Adam(
+                [z], self.options.learning_rate, fused=z.is_cuda or None
+            )
             best = z.detach().clone()
             lowest = best.new_full(best.shape[:2], torch.inf)
-            # Once more than there are steps, as the end of the last one may be best.
-            for step in range(self.options.n_steps + 1):
-                last = step == self.options.n_steps
-                with torch.set_grad_enabled(not last):
-                    value = self.objective(generator, features, x, z, target)
+
+            def look():
+                value = self.objective(generator, features, x, z, target)
                 better = value.detach() < lowest
-                lowest = torch.where(better, value.detach(), lowest)
-                best = torch.where(better[:, :, None], z.detach(), best)
-                if not last:
-                    (z.grad,) = torch.autograd.grad(value.sum(), z)
-                    optimizer.step()
+                lowest.copy_(torch.where(better, value.detach(), lowest))
+                best.copy_(torch.where(better[:, :, None], z.detach(), best))
+                return value
+
+            def descend():
+                (z.grad,) = torch.autograd.grad(look().sum(), z)
+                optimizer.step()
+
+            step = recorded(descend, [optimizer], x.device)
+            for _ in range(self.options.n_steps):
+                step()
+            # Once more than there are steps, as the end of the last one may be best.
+            with torch.no_grad():
+                look()
         chosen = lowest.view(n_members, n_rows, n_starts).argmin(2)
         best = best.view(n_members, n_rows, n_starts, latent_dim)
         place = chosen[:, :, None, None].expand(-1, -1, -1, latent_dim)

@@ -145,6 +145,11 @@ class AdversarialNet(NeuralNet):
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Start a new run."""
         super().on_train_begin(net, X, y, **kwargs)
+        hook, listeners = "on_grad_computed", []
+        for _, callback in self.callbacks_:
+            method = getattr(callback, hook)
+            if getattr(method, "__func__", None) is not getattr(Callback, hook):
+                listeners.append(callback)
         self.loss_names_ = []
         self.stopped_by_callback_ = self.interrupted_ = False
         self.run_ = Run(
@@ -156,7 +161,9 @@ class AdversarialNet(NeuralNet):
             average_decay=self.average_decay,
             sources=self.sources or {},
             orders=self.orders,
-            on_gradient=self._tell_of_gradients,
+            on_gradient=self._tell_of_gradients if listeners else None,
+            # A bar may as well go on from chunk to chunk.
+            listened=any(not isinstance(c, ProgressBar) for c in listeners),
         )
 
     def _tell_of_gradients(self, module, rows):
@@ -203,6 +210,7 @@ class AdversarialNet(NeuralNet):
         """
         self._set_training(True)
         run, game = self.run_, self.game
+        run.check_recorded()
         # By the names of the terms, as some terms come only every few steps.
         totals, counts = {}, Counter()
         for rows in batch:
@@ -375,6 +383,8 @@ class ProgressBar(Callback):
     def on_grad_computed(self, net, **kwargs):
         """Advance it by the steps that are done."""
         self.bar_.update(net.n_steps_ - self.bar_.n)
+
+    on_batch_end = on_grad_computed
 
     def on_train_end(self, net, **kwargs):
         """Close it where the training ended."""

@@ -2,10 +2,12 @@
 
 import copy
 import math
+from functools import partial
 
 import torch
 
 from .._ranks import current
+from ..cuda import Recorded, recorded
 
 __all__ = ["Run"]
 
@@ -42,6 +44,8 @@ class Run:
         What decides which rows come when, for the state's sake.
     on_gradient : callable or None, default=None
         Told of each player whose gradients are there, before anything moves.
+    listened : bool, default=True
+        Whether it has to be told in every step, if there is one.
 
     Attributes
     ----------
@@ -63,6 +67,7 @@ class Run:
         sources,
         orders=None,
         on_gradient=None,
+        listened=True,
     ):
         self.game = game
         self.players = game.players()
@@ -74,6 +79,7 @@ class Run:
         self.sources = sources
         self.orders = orders
         self.on_gradient = on_gradient
+        self.listened = listened
         self.averaged = next(iter(self.players))
         for player in self.players.values():
             # As an earlier run has left it.
@@ -81,6 +87,7 @@ class Run:
                 player.requires_grad_(True)
         self.n_steps = 0
         self.average = None
+        self._moves = {}
 
     def step(self, rows, phase):
         """Move the players of a phase once.
@@ -101,6 +108,22 @@ class Run:
             On the device; nothing waits for it here.
         """
         self._set_learning_rate()
+        if phase not in self._moves:
+            self._moves[phase] = recorded(
+                partial(self._move, phase),
+                [self.optimizers[player] for player in phase.players],
+                rows.device,
+                sources=self.sources,
+                made_of=partial(self._made_of, phase),
+                obstacle=self._obstacle(),
+            )
+        names, values = self._moves[phase](rows)
+        self.n_steps += 1
+        # The next step that is recorded writes to the same memory.
+        return names, values.clone()
+
+    def _move(self, phase, rows):
+        """What is the same in each step of a phase."""
         ranks = current()
         random = ranks.own_source(self.sources.get("losses"), self.n_steps)
         losses = self.game.losses(rows, self._with_noise(rows), phase, random)
@@ -116,11 +139,40 @@ class Run:
             self.optimizers[player].step()
             if player == self.averaged:
                 self._update_average()
-        self.n_steps += 1
         terms = {}
         for player in phase.players:
             terms |= losses[player]
         return tuple(terms), torch.stack([term.detach() for term in terms.values()])
+
+    def check_recorded(self):
+        """Record anew what a callback, or a state that was loaded, has changed."""
+        for move in self._moves.values():
+            if isinstance(move, Recorded):
+                move.check()
+
+    def _made_of(self, phase):
+        """All that may be exchanged between steps, of what a recorded one refers to."""
+        players = self.players.values()
+        tensors = [t for p in players for t in (*p.parameters(), *p.buffers())]
+        flags = [tensor.requires_grad for tensor in tensors]
+        options = []
+        for player in phase.players:
+            for group in self.optimizers[player].param_groups:
+                kept = {k: v for k, v in group.items() if k not in ("lr", "params")}
+                options.append(repr(kept))
+            for state in self.optimizers[player].state.values():
+                tensors += [v for v in state.values() if isinstance(v, torch.Tensor)]
+        return [tensor.data_ptr() for tensor in tensors], flags, options
+
+    def _obstacle(self):
+        """Why steps cannot be recorded, or None."""
+        if current().size > 1:
+            return "several processes train together"
+        if self.on_gradient is not None and self.listened:
+            return "a callback asks for the gradients of each step"
+        if any(p._compiled_call_impl is not None for p in self.players.values()):
+            return "networks are compiled"
+        return None
 
     def _backward(self, player, terms, rows, *, retain_graph):
         module = self.players[player]
@@ -179,6 +231,7 @@ class Run:
                 for tensor, mean in zip(tensors, self.average, strict=True):
                     tensor.copy_(mean)
             self.average = None
+        self._moves.clear()
         for player in self.players.values():
             player.eval().requires_grad_(False)
             player.zero_grad()
@@ -189,7 +242,7 @@ class Run:
         """A copy of the game, as :meth:`finish` would leave it if called now."""
         twin = copy.copy(self)
         twin.game = copy.deepcopy(self.game)
-        twin.players, twin.optimizers = twin.game.players(), {}
+        twin.players, twin.optimizers, twin._moves = twin.game.players(), {}, {}
         twin.finish()
         return twin.game
 

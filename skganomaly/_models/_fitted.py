@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -32,6 +33,7 @@ __all__ = ["FittedModel"]
 # numbers.
 _SEARCHED_ROWS = 256
 _DEVICE_ROWS = 2048
+_DEVICE_MAPS = 512
 _FEWEST_ROWS = 16
 _MAPS = 64
 _MOST_VALUES = 2**20
@@ -101,10 +103,12 @@ class FittedModel(nn.Module):
 
         With one shape, what they say of a row does not depend on how many came with it.
         """
+        affordable = _MOST_VALUES // math.prod(self.input_shape)
+        elsewhere = self.device.type != "cpu"
         if len(self.input_shape) > 1:
-            return _MAPS
-        affordable = max(_FEWEST_ROWS, _MOST_VALUES // self.input_shape[0])
-        if self.device.type != "cpu":
+            return min(_DEVICE_MAPS, max(_MAPS, affordable)) if elsewhere else _MAPS
+        affordable = max(_FEWEST_ROWS, affordable)
+        if elsewhere:
             return min(_DEVICE_ROWS, affordable)
         searches = self.method.searches_codes
         return min(_SEARCHED_ROWS if searches else PRODUCT_ROWS, affordable)

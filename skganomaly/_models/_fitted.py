@@ -119,14 +119,14 @@ class FittedModel(nn.Module):
         return size * min(_MOST_BLOCKS, max(1, affordable))
 
     @cached_property
-    def _n_parameters(self):
-        return sum(p.numel() for p in self.method.parameters())
+    def _sizes(self):
+        n_rows = self.block_size
+        n_values = self.n_members * n_rows * math.prod(self.input_shape)
+        return n_rows, n_values, sum(p.numel() for p in self.method.parameters())
 
     def threads(self) -> AbstractContextManager[None]:
         """As many threads as a block is worth, whatever the number of rows."""
-        n_rows = self.block_size
-        n_values = self.n_members * n_rows * math.prod(self.input_shape)
-        return threads_for(n_rows, n_values, self._n_parameters)
+        return threads_for(*self._sizes)
 
     def forward(self, rows: Tensor, own_groups: Tensor | None = None) -> Tensor:
         """Anomaly scores of rows.

@@ -47,7 +47,7 @@ def threads_for(n_rows: int, n_values: int, n_parameters: int) -> Iterator[None]
     if max(n_rows * n_parameters, n_values * _PER_VALUE) >= _WORTH_THREADS:
         yield
         return
-    # A thread's first question has torch set up its numbers, over ours if it came later.
+    # The first question of a thread has torch set its numbers, which would undo ours.
     torch.get_num_threads()
     swaps = _swaps()
     before = [swap(1) for swap in swaps]

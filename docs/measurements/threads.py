@@ -1,12 +1,13 @@
-"""What threads are worth to fits and to scoring, on idle cores and on busy ones.
+"""What a second thread is worth to steps and scores, on idle cores and on busy ones.
 
 Run ``python docs/measurements/threads.py``, and with ``--busy 1`` beside a process that
-keeps a core busy; each takes a few minutes on two cores. Everything is done in turns
-with one thread and with all, as set by ``torch.set_num_threads``; shown are medians of
-the seconds that pass, with CPU seconds of all threads in brackets.
+keeps a core busy; each takes a minute or two on two cores. Everything is done in turns:
+with one thread, with all and no limit of ours, and with all and ours, which is equal
+to one of these. Shown are medians of the milliseconds that pass.
 """
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
@@ -16,82 +17,66 @@ import warnings
 import numpy as np
 import torch
 
-from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
+from skganomaly import AutoencoderDetector, GANomalyDetector
+from skganomaly._models import _fitted
+from skganomaly._training import _trainer
 
-# Detector, shape of the training rows, steps.
-FITS = {
-    "ganomaly-table": (GANomalyDetector, (10_000, 30), 100),
-    "ganomaly-wide": (GANomalyDetector, (2000, 768), 20),
-    "ganomaly-wider": (GANomalyDetector, (1500, 1555), 10),
-    "ganomaly-32": (GANomalyDetector, (200, 32, 32), 30),
-    "ganomaly-64": (GANomalyDetector, (200, 64, 64), 15),
-    "autoencoder-table": (AutoencoderDetector, (10_000, 30), 100),
-    "autoencoder-32": (AutoencoderDetector, (200, 32, 32), 30),
-    "anogan-table": (AnoGANDetector, (2000, 30), 100),
-    "anogan-32": (AnoGANDetector, (200, 32, 32), 50),
+# Detector, shape of the training rows.
+CASES = {
+    "ganomaly-30": (GANomalyDetector, (1000, 30)),
+    "ganomaly-100": (GANomalyDetector, (1000, 100)),
+    "ganomaly-768": (GANomalyDetector, (500, 768)),
+    "ganomaly-28x28": (GANomalyDetector, (200, 28, 28)),
+    "autoencoder-30": (AutoencoderDetector, (1000, 30)),
+    "autoencoder-28x28": (AutoencoderDetector, (200, 28, 28)),
+    "autoencoder-64x64": (AutoencoderDetector, (200, 64, 64)),
 }
-
-# Rows scored at once, and how often.
-SCORED = ((1, 20), (64, 5), (2000, 1))
+LIMIT = _fitted.threads_for
 
 
-def seconds(function, n_times=1):
-    """Wall and CPU seconds of a call."""
-    start = time.perf_counter(), time.process_time()
-    for _ in range(n_times):
-        function()
-    end = time.perf_counter(), time.process_time()
-    return [(b - a) / n_times for a, b in zip(start, end, strict=True)]
-
-
-def measure(name, turns, counts):
-    """Print what one detector takes with each number of threads."""
-    cls, (n_rows, *shape), n_steps = FITS[name]
-    rng = np.random.default_rng(0)
-    X, new = (
-        rng.normal(size=(n, *shape)).astype(np.float32) for n in (n_rows, SCORED[-1][0])
-    )
-    detector = cls(max_steps=n_steps, random_state=0)
-    taken, scores = {}, {}
+def measure(name, turns, n_steps, n_threads):
+    """Print what a detector takes in each way."""
+    cls, shape = CASES[name]
+    X = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    ways = (1, False), (n_threads, False), (n_threads, True)
+    taken = {}
     for turn in range(turns + 1):
-        for count in counts:
+        for count, limited in ways:
             torch.set_num_threads(count)
-            what = {"fit": (lambda: detector.fit(X), 1)}
-            for n, n_times in SCORED:
-                rows = new[:n]
-                what[f"score {n}"] = (
-                    lambda rows=rows: detector.anomaly_score(rows),
-                    n_times,
-                )
-            for label, (function, n_times) in what.items():
-                figures = seconds(function, n_times)
+            threads_for = LIMIT if limited else lambda *sizes: contextlib.nullcontext()
+            _fitted.threads_for = _trainer.threads_for = threads_for
+            detector = cls(max_steps=n_steps, random_state=0)
+            calls = {"fit": detector.fit, "score": detector.anomaly_score}
+            for label, rows in (("fit", X), ("score", X[:1]), ("score", X[:200])):
+                start = time.perf_counter()
+                calls[label](rows)
+                seconds = time.perf_counter() - start
                 # What a process does once is no part of it.
                 if turn:
-                    taken.setdefault((label, count), []).append(figures)
-            scores[count] = detector.anomaly_score(new[:64])
-    equal = all(np.array_equal(scores[counts[0]], s) for s in scores.values())
-    print(f"{name}, {n_steps} steps; equal to the last bit: {equal}")
-    for label in what:
-        medians = [np.median(taken[label, count], axis=0) for count in counts]
-        cells = "   ".join(f"{1e3 * a:9.2f} ({1e3 * b:9.2f})" for a, b in medians)
-        print(f"  {label:10} {cells}   {medians[-1][0] / medians[0][0]:.2f}", flush=True)
+                    key = label if label == "fit" else f"score {len(rows)}"
+                    taken.setdefault((key, count, limited), []).append(seconds)
+    print(f"{name}, {n_steps} steps")
+    for label in dict.fromkeys(key for key, *_ in taken):
+        medians = [1e3 * np.median(taken[(label, *way)]) for way in ways]
+        print(f"  {label:10}" + "".join(f"{m:10.1f}" for m in medians), flush=True)
 
 
 def main():
     """Measure all, or those that are named."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*FITS, []], help="by default all")
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(CASES)}")
     parser.add_argument("--busy", type=int, default=0, help="processes beside this one")
-    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     command = [sys.executable, "-c", "while True: pass"]
     others = [subprocess.Popen(command) for _ in range(options.busy)]
     try:
-        print(f"milliseconds with 1 thread, with {options.threads}, and their ratio")
-        for name in options.names or FITS:
-            measure(name, options.turns, (1, options.threads))
+        print(f"ms: one thread, {options.threads} without a limit, with ours")
+        for name in options.names or CASES:
+            measure(name, options.turns, options.steps, options.threads)
     finally:
         for other in others:
             other.kill()

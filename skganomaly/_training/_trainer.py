@@ -414,7 +414,9 @@ class Trainer:
     def _threads(self, game):
         n_rows = min(self.settings.batch_size, len(self.X)) // current().size
         n_values = self.settings.n_members * n_rows * self.X.shape[1]
-        parameters = chain.from_iterable(p.parameters() for p in game.players().values())
+        parameters = chain.from_iterable(
+            p.parameters() for p in game.players().values()
+        )
         return threads_for(n_rows, n_values, sum(p.numel() for p in parameters))
 
     def _dataset(self):

@@ -1,9 +1,10 @@
 """What a second thread is worth to steps and scores, on idle cores and on busy ones.
 
 Run ``python docs/measurements/threads.py``, and with ``--busy 1`` beside a process that
-keeps a core busy; each takes a minute or two on two cores. Everything is done in turns:
-with one thread, with all and no limit of ours, and with all and ours, which is equal
-to one of these. Shown are medians of the milliseconds that pass.
+keeps a core busy. A table takes seconds, and minutes beside that process; images take
+longer. Everything is done in turns: with one thread, with all and no limit of ours, and
+with all and our limit. Shown are the milliseconds that pass, medians and, in brackets,
+the least.
 """
 
 import argparse
@@ -47,7 +48,7 @@ def measure(name, turns, n_steps, n_threads):
             _fitted.threads_for = _trainer.threads_for = threads_for
             detector = cls(max_steps=n_steps, random_state=0)
             calls = {"fit": detector.fit, "score": detector.anomaly_score}
-            for label, rows in (("fit", X), ("score", X[:1]), ("score", X[:200])):
+            for label, rows in (("fit", X), ("score", X[:1]), ("score", X)):
                 start = time.perf_counter()
                 calls[label](rows)
                 seconds = time.perf_counter() - start
@@ -57,8 +58,9 @@ def measure(name, turns, n_steps, n_threads):
                     taken.setdefault((key, count, limited), []).append(seconds)
     print(f"{name}, {n_steps} steps")
     for label in dict.fromkeys(key for key, *_ in taken):
-        medians = [1e3 * np.median(taken[(label, *way)]) for way in ways]
-        print(f"  {label:10}" + "".join(f"{m:10.1f}" for m in medians), flush=True)
+        cells = [1e3 * np.array(taken[(label, *way)]) for way in ways]
+        cells = [f"{np.median(ms):9.1f} [{ms.min():.1f}]" for ms in cells]
+        print(f"  {label:10}" + "".join(cells), flush=True)
 
 
 def main():
@@ -67,7 +69,7 @@ def main():
     parser.add_argument("names", nargs="*", help=f"of {', '.join(CASES)}")
     parser.add_argument("--busy", type=int, default=0, help="processes beside this one")
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     options = parser.parse_args()
     warnings.simplefilter("ignore")

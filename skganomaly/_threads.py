@@ -1,7 +1,7 @@
 """How many threads torch takes in our calls, by the size of the work.
 
 Threads that share the operations of a small step wait for each other hundreds of times
-in it. On idle cores this gains little. Where another process holds a core, each time
+in it. On idle cores this gains little. Where another process holds a core, each wait
 may last until the system lets it go, and a step of milliseconds takes a second.
 """
 

@@ -148,12 +148,13 @@ def score_rows(
     score = model.score if part is None else model.part_scores[part]
     chunks = model.chunks(X, model.scored_at_once(score))
     scores, n_done = np.empty(len(X)), 0
-    for rows, x in chunks if progress is None else progress(chunks, len(X)):
-        own_groups = model.own_groups(rows, x.shape[1], score)
-        with torch.inference_mode():
-            values = model.scores(x, own_groups, score)
-        scores[n_done : n_done + len(rows)] = values[: len(rows)].cpu().numpy()
-        n_done += len(rows)
+    with model.threads():
+        for rows, x in chunks if progress is None else progress(chunks, len(X)):
+            own_groups = model.own_groups(rows, x.shape[1], score)
+            with torch.inference_mode():
+                values = model.scores(x, own_groups, score)
+            scores[n_done : n_done + len(rows)] = values[: len(rows)].cpu().numpy()
+            n_done += len(rows)
     return scores
 
 

@@ -167,7 +167,8 @@ def learn(
     def describe(method, generator):
         model = detector._new_model(settings, scaling, method).freeze()
         bar = progress_of(detector, method)
-        scores, health = fit_score(model, division, settings, generator, bar)
+        with model.threads():
+            scores, health = fit_score(model, division, settings, generator, bar)
         if len(left_out):
             scores = _with_left_out(scores, model, *everybody, left_out)
         return model, scores, health

@@ -349,9 +349,11 @@ class InferenceMixin:
     def _map_rows(self, X, function):
         """What ``function(x, own_groups)`` returns for all rows, (n, ...)."""
         outputs, model = [], self.model_
-        for rows, x in model.chunks(self._validate(X), model.block_size):
-            output = function(x, model.own_groups(rows, x.shape[1]))
-            outputs.append(output[: len(rows)].cpu().double().numpy())
+        X = self._validate(X)
+        with model.threads():
+            for rows, x in model.chunks(X, model.block_size):
+                output = function(x, model.own_groups(rows, x.shape[1]))
+                outputs.append(output[: len(rows)].cpu().double().numpy())
         return np.concatenate(outputs)
 
     @out_of_memory(_less_memory)
@@ -359,8 +361,9 @@ class InferenceMixin:
         """Stack of what ``function(model, x)`` returns, (n_members, n, ...)."""
         check_is_fitted(self)
         outputs, X, model = [], self._validate(X), self.model_
-        for rows, x in self._progress(model.chunks(X, model.block_size), len(X)):
-            with torch.inference_mode():
-                output = function(model, x)[:, : len(rows)]
-            outputs.append(output.cpu().numpy())
+        with model.threads():
+            for rows, x in self._progress(model.chunks(X, model.block_size), len(X)):
+                with torch.inference_mode():
+                    output = function(model, x)[:, : len(rows)]
+                outputs.append(output.cpu().numpy())
         return np.concatenate(outputs, axis=1)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from .._threads import threads_for
 from ._explain import integrated_gradients, shares_of_squares
 from ._networks import keeps_blocks
 from ._products import PRODUCT_ROWS, is_traced
@@ -17,6 +19,7 @@ from ._whitening import CodeDistribution
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from contextlib import AbstractContextManager
 
     import numpy as np
     from torch import Tensor
@@ -121,6 +124,16 @@ class FittedModel(nn.Module):
             return size
         affordable = _MOST_VALUES // (size * self.input_shape[0])
         return size * min(_MOST_BLOCKS, max(1, affordable))
+
+    @cached_property
+    def _sizes(self):
+        n_rows = self.block_size
+        n_values = self.n_members * n_rows * math.prod(self.input_shape)
+        return n_rows, n_values, sum(p.numel() for p in self.method.parameters())
+
+    def threads(self) -> AbstractContextManager[None]:
+        """As many threads as a block is worth, whatever the number of rows."""
+        return threads_for(*self._sizes)
 
     def forward(self, rows: Tensor, own_groups: Tensor | None = None) -> Tensor:
         """Anomaly scores of rows.
@@ -260,11 +273,12 @@ class FittedModel(nn.Module):
     def sample(self, n_samples: int, generator: torch.Generator) -> Tensor:
         """New scaled rows, each by a member at random, (n_samples, *input_shape)."""
         rows = []
-        for start in range(0, n_samples, self.chunk_size):
-            n_drawn = min(self.chunk_size, n_samples - start)
-            codes = self.draw_codes(n_drawn, generator)
-            member = torch.randint(self.n_members, (n_drawn,), generator=generator)
-            rows.append(self.decode(codes)[member, torch.arange(n_drawn)].cpu())
+        with self.threads():
+            for start in range(0, n_samples, self.chunk_size):
+                n_drawn = min(self.chunk_size, n_samples - start)
+                codes = self.draw_codes(n_drawn, generator)
+                member = torch.randint(self.n_members, (n_drawn,), generator=generator)
+                rows.append(self.decode(codes)[member, torch.arange(n_drawn)].cpu())
         return torch.cat(rows)
 
     def normal_counterpart(self, x: Tensor, own_groups: Tensor | None) -> Tensor:

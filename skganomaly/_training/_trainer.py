@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +15,7 @@ from .._interruption import fitted_at_prompt
 from .._models._networks import build_members, shapes_of_members
 from .._models._scaling import row_blocks
 from .._ranks import current
+from .._threads import threads_for
 from ..architectures import MLP, ConvNet, check_network
 from ._batches import Orders, RowDataset, TensorBatches
 from ._callbacks import callbacks_for, check_callbacks, copy_to_fit, unnamed
@@ -386,7 +388,8 @@ class Trainer:
         try:
             net.callbacks_.append(("keeper", keeper))
             keeper.prepare(net)
-            self.tasks.run(net, label, train)
+            with self._threads(game):
+                self.tasks.run(net, label, train)
         except (KeyError, SkorchException) as error:
             _raise_unknown_name(net, error)
         finally:
@@ -407,6 +410,14 @@ class Trainer:
         net.finish()
         current().equalise(game.players().values())
         return net
+
+    def _threads(self, game):
+        n_rows = min(self.settings.batch_size, len(self.X)) // current().size
+        n_values = self.settings.n_members * n_rows * self.X.shape[1]
+        parameters = chain.from_iterable(
+            p.parameters() for p in game.players().values()
+        )
+        return threads_for(n_rows, n_values, sum(p.numel() for p in parameters))
 
     def _dataset(self):
         if self._rows is None:

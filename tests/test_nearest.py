@@ -177,6 +177,35 @@ def test_wide_vectors_need_few_candidates(monkeypatch):
     assert_array_equal(found[1], order)
 
 
+@pytest.mark.parametrize("setting", ["highest", "medium"])
+def test_products_in_single_precision(setting, monkeypatch):
+    """They are NumPy's only where torch's settings make less of torch's."""
+    before = torch.get_float32_matmul_precision()
+    product, asked = np.matmul, []
+
+    def counted(*args, **kwargs):
+        asked.append(args)
+        return product(*args, **kwargs)
+
+    monkeypatch.setattr(np, "matmul", counted)
+    monkeypatch.setattr(_nearest, "_half_is_fast", lambda: False)
+    vectors, queries = draw("plain", 600), draw("plain", 600, n=40, seed=1)
+    expected = by_hand(vectors, queries, 10)
+    try:
+        torch.set_float32_matmul_precision(setting)
+        found = NearestVectors(vectors).search(queries, 10)
+        error = (
+            torch.mm(vectors[0], queries[0].mT)
+            - vectors[0].double() @ queries[0].mT.double()
+        )
+        coarse = error.abs().max() > 0.01
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert bool(asked) == bool(coarse)
+    for these, wanted in zip(found, expected, strict=True):
+        assert_array_equal(these, wanted)
+
+
 def test_many_candidates_are_measured_in_pieces(precision, monkeypatch):
     """With the same bits: wide vectors, many of them as near, would fill the memory."""
     vectors, queries = draw("ties", 5), draw("ties", 5, n=20, seed=1)

@@ -311,17 +311,24 @@ class _Bounds:
             if self._half:
                 torch.mm(theirs, ours, out=product)
             else:
-                self._multiply(theirs.numpy(), ours.numpy(), product.numpy())
+                self._multiply(theirs, ours, product)
             if hidden is not None:
                 values[hidden] = self._infinite
             yield values[:n_queries]
 
     def _multiply(self, rows, columns, product):
-        # NumPy's, as torch's settings, and those of what it calls, may make less of it.
-        np.matmul(rows[:, :_SUMMED], columns[:_SUMMED], out=product)
+        """A product in single precision, whatever torch's settings make of that.
+
+        NumPy's would take its own number of threads, which is of the whole process.
+        """
+        multiply = torch.mm
+        if not _single_is_exact():
+            rows, columns, product = rows.numpy(), columns.numpy(), product.numpy()
+            multiply = np.matmul
+        multiply(rows[:, :_SUMMED], columns[:_SUMMED], out=product)
         for start in range(_SUMMED, self._width, _SUMMED):
             some = slice(start, start + _SUMMED)
-            product += rows[:, some] @ columns[some]
+            product += multiply(rows[:, some], columns[some])
 
     def smallest(self, values, n_smallest):
         """Vectors with the smallest bounds, their bounds, and one for all others.
@@ -395,6 +402,22 @@ def _scratch(n_values, dtype):
     if held is None or len(held) < n_bytes:
         held = _memory.held = np.empty(n_bytes, dtype=np.uint8)
     return torch.from_numpy(held[:n_bytes]).view(dtype)
+
+
+def _single_is_exact():
+    """Whether torch's products in single precision are that, by its settings now."""
+    rows, columns, exact = _sample()
+    product = torch.empty_like(exact)
+    torch.mm(rows, columns, out=product)
+    return bool((product - exact).abs().max() < 1e-4)
+
+
+@functools.cache
+def _sample():
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.rand(16, 32, generator=generator)
+    columns = torch.rand(32, 256, generator=generator)
+    return rows, columns, (rows.double() @ columns.double()).float()
 
 
 @functools.cache

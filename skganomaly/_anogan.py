@@ -206,6 +206,10 @@ class AnoGANDetector(BaseDetector):
         a cosine. "auto" is "cosine" for plain rows and "constant" otherwise.
     beta_1 : float in [0, 1) or "auto", default="auto"
         Adam's first decay rate. "auto" is 0.9 for plain rows and 0.5 otherwise.
+    mixed_precision : {"bfloat16"} or None, default=None
+        "bfloat16" has networks multiply in half precision while they are trained, which
+        some processors and GPUs do much faster; see :ref:`mixed-precision`. Weights,
+        losses and scores are in single precision as ever. None trains in it, too.
     callbacks : list of skorch callbacks or None, default=None
         Called during training, as copies, which ``net_.callbacks_`` keeps. The page on
         :ref:`callbacks <callbacks>` says which of skorch's work here.

@@ -98,6 +98,7 @@ class Settings:
     learning_rate_schedule : {"cosine", "constant"}
     beta_1 : float
     trim : float, default=0.0
+    mixed_precision : {"bfloat16"} or None, default=None
     own : dict, default={}
         Further parameters, of the detector itself.
     """
@@ -120,6 +121,7 @@ class Settings:
     learning_rate_schedule: str
     beta_1: float
     trim: float = 0.0
+    mixed_precision: str | None = None
     own: dict[str, Any] = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> Any:

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from contextlib import ExitStack, contextmanager
 
 import torch
 
@@ -42,6 +43,8 @@ class Run:
         What decides which rows come when, for the state's sake.
     on_gradient : callable or None, default=None
         Told of each player whose gradients are there, before anything moves.
+    mixed_precision : str or None, default=None
+        Name of the dtype that the products of the losses are computed in.
 
     Attributes
     ----------
@@ -63,6 +66,7 @@ class Run:
         sources,
         orders=None,
         on_gradient=None,
+        mixed_precision=None,
     ):
         self.game = game
         self.players = game.players()
@@ -74,6 +78,7 @@ class Run:
         self.sources = sources
         self.orders = orders
         self.on_gradient = on_gradient
+        self.mixed_precision = mixed_precision
         self.averaged = next(iter(self.players))
         for player in self.players.values():
             # As an earlier run has left it.
@@ -103,7 +108,9 @@ class Run:
         self._set_learning_rate()
         ranks = current()
         random = ranks.own_source(self.sources.get("losses"), self.n_steps)
-        losses = self.game.losses(rows, self._with_noise(rows), phase, random)
+        noisy = self._with_noise(rows)
+        with self._products(rows.device.type):
+            losses = self.game.losses(rows, noisy, phase, random)
         _check_losses(self.game, losses, phase, len(rows))
         # The losses share a graph, which all but the last backward pass must leave.
         for player in reversed(phase.players):
@@ -121,6 +128,22 @@ class Run:
         for player in phase.players:
             terms |= losses[player]
         return tuple(terms), torch.stack([term.detach() for term in terms.values()])
+
+    @contextmanager
+    def _products(self, device_type):
+        """Have networks multiply in another precision, and return single precision."""
+        if self.mixed_precision is None:
+            yield
+            return
+        with ExitStack() as stack:
+            dtype = getattr(torch, self.mixed_precision)
+            # Weights that are cast without gradients, and kept, would never learn.
+            stack.enter_context(
+                torch.autocast(device_type, dtype=dtype, cache_enabled=False)
+            )
+            for player in self.players.values():
+                stack.callback(player.register_forward_hook(_in_single).remove)
+            yield
 
     def _backward(self, player, terms, rows, *, retain_graph):
         module = self.players[player]
@@ -267,6 +290,14 @@ def _check_losses(game, losses, phase, n_members):
             f"{type(game).__name__}.losses has {sorted(twice)} for two players. Terms "
             "are recorded by their names, so each needs one of its own."
         )
+
+
+def _in_single(module, inputs, output):
+    """A hook that returns what a network does, or a tuple of it, for losses to sum."""
+    if isinstance(output, tuple):
+        return tuple(_in_single(module, inputs, part) for part in output)
+    half = isinstance(output, torch.Tensor) and output.dtype == torch.bfloat16
+    return output.float() if half else output
 
 
 def _frozen(module):

@@ -449,6 +449,7 @@ class Trainer:
             "schedule": settings.learning_rate_schedule,
             "sources": sources,
             "orders": orders,
+            "mixed_precision": settings.mixed_precision,
             "iterator_train": TensorBatches,
             "iterator_train__max_steps": max_steps,
             "iterator_train__orders": orders,

@@ -137,18 +137,15 @@ class AutoencoderDetector(BaseDetector):
         a cosine. "auto" is "cosine" for plain rows and "constant" otherwise.
     beta_1 : float in [0, 1) or "auto", default="auto"
         Adam's first decay rate. "auto" is 0.9 for plain rows and 0.5 otherwise.
-    mixed_precision : {"bfloat16"} or None, default=None
-        "bfloat16" has networks multiply in half precision while they are trained, which
-        some processors and GPUs do much faster; see :ref:`mixed-precision`. Weights,
-        losses and scores are in single precision as ever. None trains in it, too.
     callbacks : list of skorch callbacks or None, default=None
         Called during training, as copies, which ``net_.callbacks_`` keeps. The page on
         :ref:`callbacks <callbacks>` says which of skorch's work here.
     net_params : dict or None, default=None
         What this constructor has no parameter for: "optimizer" (Adam if not given), as
         in ``{"optimizer": torch.optim.RMSprop}``, its options "optimizer__<name>", and
-        "optimizer_d__<name>" for the discriminator or critic alone; and "compile", as
-        in :class:`skorch.NeuralNet <skorch.net.NeuralNet>`. Other names are refused.
+        "optimizer_d__<name>" for the discriminator or critic alone; "compile", as in
+        :class:`skorch.NeuralNet <skorch.net.NeuralNet>`; and "mixed_precision", None or
+        "bfloat16" (see :ref:`mixed-precision`). Other names are refused.
     device : str or torch.device, default="auto"
         Where to train and score. "auto" takes CUDA when there is one, then MPS, then
         the CPU.

@@ -6,7 +6,7 @@ import torch
 
 from ._ranks import current
 
-__all__ = ["check_mixed_precision", "resolve_device"]
+__all__ = ["resolve_device"]
 
 
 def resolve_device(device, *, fallback=False):
@@ -58,26 +58,3 @@ def resolve_device(device, *, fallback=False):
         raise ValueError(f"{message}. Use device='auto' to take what there is.")
     warnings.warn(f"{message}; using the CPU.", UserWarning, stacklevel=5)
     return torch.device("cpu")
-
-
-def check_mixed_precision(precision, device):
-    """Refuse a ``mixed_precision`` that torch does not have on a device.
-
-    Parameters
-    ----------
-    precision : str or None
-        Name of a dtype.
-    device : torch.device
-    """
-    if precision is None:
-        return
-    try:
-        with warnings.catch_warnings():
-            # torch warns that it goes on without.
-            warnings.simplefilter("error")
-            torch.autocast(device.type, dtype=getattr(torch, precision))
-    except (RuntimeError, UserWarning) as error:
-        raise ValueError(
-            f"mixed_precision={precision!r} is not to be had on the device "
-            f"{str(device)!r}: {error} Leave it None, or choose another device."
-        ) from error

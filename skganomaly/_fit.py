@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ._calibration import fit_score, hold_out, score_rows, set_aside
 from ._cut import is_auto
-from ._device import check_mixed_precision, resolve_device
+from ._device import resolve_device
 from ._groups import group_rows, one_score_a_group, read_labels
 from ._health import (
     constant_rows,
@@ -113,7 +113,6 @@ def learn(
     input_shape = resolve_input_shape(detector.input_shape, shape)
     device = resolve_device(detector.device)
     settings = resolve_settings(detector, input_shape)
-    check_mixed_precision(settings.mixed_precision, device)
     detector._check_promise()
     if start is not None:
         start.check(settings)

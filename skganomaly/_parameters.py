@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     _Architecture = Literal["auto", "mlp", "conv", "published"] | Architecture
     _Scaler = Literal["auto", "minmax", "standard", "channel"] | None
     _Schedule = Literal["auto", "cosine", "constant"]
-    _Precision = Literal["bfloat16"]
 
     class Common(TypedDict, total=False):
         """Their types, for constructors that pass them on."""
@@ -49,7 +48,6 @@ if TYPE_CHECKING:
         learning_rate: float | _Auto
         learning_rate_schedule: _Schedule
         beta_1: float | _Auto
-        mixed_precision: _Precision | None
         callbacks: Sequence[Any] | None
         net_params: dict[str, Any] | None
         device: str | torch.device
@@ -100,7 +98,6 @@ class CommonParameters(BaseEstimator):
         "learning_rate": [_RATE, _AUTO],
         "learning_rate_schedule": [StrOptions({"auto", "cosine", "constant"})],
         "beta_1": [Interval(Real, 0, 1, closed="left"), _AUTO],
-        "mixed_precision": [StrOptions({"bfloat16"}), None],
         "callbacks": [list, tuple, None],
         "net_params": [dict, None],
         "device": [str, torch.device],
@@ -130,7 +127,6 @@ class CommonParameters(BaseEstimator):
         learning_rate: float | _Auto = "auto",
         learning_rate_schedule: _Schedule = "auto",
         beta_1: float | _Auto = "auto",
-        mixed_precision: _Precision | None = None,
         callbacks: Sequence[Any] | None = None,
         net_params: dict[str, Any] | None = None,
         device: str | torch.device = "auto",
@@ -156,7 +152,6 @@ class CommonParameters(BaseEstimator):
         self.learning_rate = learning_rate
         self.learning_rate_schedule = learning_rate_schedule
         self.beta_1 = beta_1
-        self.mixed_precision = mixed_precision
         self.callbacks = callbacks
         self.net_params = net_params
         self.device = device

@@ -98,7 +98,6 @@ class Settings:
     learning_rate_schedule : {"cosine", "constant"}
     beta_1 : float
     trim : float, default=0.0
-    mixed_precision : {"bfloat16"} or None, default=None
     own : dict, default={}
         Further parameters, of the detector itself.
     """
@@ -121,7 +120,6 @@ class Settings:
     learning_rate_schedule: str
     beta_1: float
     trim: float = 0.0
-    mixed_precision: str | None = None
     own: dict[str, Any] = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> Any:

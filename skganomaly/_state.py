@@ -66,8 +66,7 @@ class StateMixin(SaveMixin):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Rebuild the model on the device of this machine."""
         # What came later than the version that stored it.
-        later = {"trim": 0.0, "warm_start": False, "mixed_precision": None}
-        state = later | state
+        state = {"trim": 0.0, "warm_start": False} | state
         arrays = state.pop("_model_state", None)
         probed = state.pop("_probed", None)
         saved_by = state.pop("_saved_by", __version__)

@@ -29,7 +29,7 @@ _SHARE_BEYOND = 0.05
 # How networks are trained further, and what is found anew from piece to piece.
 _MAY_CHANGE = {
     *("adversary__learning_rate", "batch_size", "beta_1", "input_noise"),
-    *("learning_rate", "learning_rate_schedule", "max_steps", "mixed_precision"),
+    *("learning_rate", "learning_rate_schedule", "max_steps"),
     *("search__encoder_steps", "contamination", "false_alarm_rate", "score_type"),
     *("trim", "own"),
 }

@@ -43,8 +43,8 @@ class Run:
         What decides which rows come when, for the state's sake.
     on_gradient : callable or None, default=None
         Told of each player whose gradients are there, before anything moves.
-    mixed_precision : str or None, default=None
-        Name of the dtype that the products of the losses are computed in.
+    mixed_precision : {"bfloat16"} or None, default=None
+        What the networks' products are computed in, if not in single precision.
 
     Attributes
     ----------
@@ -136,10 +136,9 @@ class Run:
             yield
             return
         with ExitStack() as stack:
-            dtype = getattr(torch, self.mixed_precision)
             # Weights that are cast without gradients, and kept, would never learn.
             stack.enter_context(
-                torch.autocast(device_type, dtype=dtype, cache_enabled=False)
+                torch.autocast(device_type, dtype=torch.bfloat16, cache_enabled=False)
             )
             for player in self.players.values():
                 stack.callback(player.register_forward_hook(_in_single).remove)

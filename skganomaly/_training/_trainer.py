@@ -449,7 +449,6 @@ class Trainer:
             "schedule": settings.learning_rate_schedule,
             "sources": sources,
             "orders": orders,
-            "mixed_precision": settings.mixed_precision,
             "iterator_train": TensorBatches,
             "iterator_train__max_steps": max_steps,
             "iterator_train__orders": orders,
@@ -468,6 +467,7 @@ class Trainer:
             net_params,
             parameters=detector.get_params(deep=False),
             adversarial="discriminator" in game.players(),
+            device=self.device,
         )
         if "optimizer" not in net_params:
             options["optimizer__betas"] = (settings.beta_1, 0.999)

@@ -71,12 +71,14 @@ def aligned_product(x: Tensor, weight: Tensor) -> Tensor:
     Tensor of shape (n_members, n_rows, n_out)
     """
     n_in, n_out = weight.shape[1:]
-    inner, outer = -n_in % 16, -n_out % 16
-    if inner:
-        x = F.pad(x, (0, inner))
-    if inner or outer:
-        weight = F.pad(weight, (0, outer, 0, inner))
-    return torch.bmm(x, weight)[:, :, :n_out]
+    if n_in % 16:
+        x = F.pad(x, (0, -n_in % 16))
+    return torch.bmm(x, _aligned(weight))[:, :, :n_out]
+
+
+def _aligned(weight):
+    inner, outer = -weight.shape[1] % 16, -weight.shape[2] % 16
+    return F.pad(weight, (0, outer, 0, inner)) if inner or outer else weight
 
 
 def row_product(x: Tensor, weight: Tensor) -> Tensor:
@@ -86,10 +88,12 @@ def row_product(x: Tensor, weight: Tensor) -> Tensor:
     """
     if is_traced():
         return aligned_product(x, weight)
-    n_rows = x.shape[1]
-    padded = F.pad(x, (0, 0, 0, -n_rows % _PRODUCT_ROWS))
+    n_rows, n_out = x.shape[1], weight.shape[2]
+    padded = F.pad(x, (0, -weight.shape[1] % 16, 0, -n_rows % _PRODUCT_ROWS))
+    weight = _aligned(weight)
     products = [
-        aligned_product(block, weight) for block in padded.split(_PRODUCT_ROWS, dim=1)
+        torch.bmm(block, weight)[:, :, :n_out]
+        for block in padded.split(_PRODUCT_ROWS, dim=1)
     ]
     # Without a part of what is larger, which would be stored with all of it.
     products[-1] = products[-1][:, : n_rows - _PRODUCT_ROWS * (len(products) - 1)]

@@ -136,7 +136,8 @@ class Run:
             yield
             return
         with ExitStack() as stack:
-            # Weights that are cast without gradients, and kept, would never learn.
+            # In older versions of torch, weights that were cast without gradients are kept
+            # that way, and do not learn.
             stack.enter_context(
                 torch.autocast(device_type, dtype=torch.bfloat16, cache_enabled=False)
             )

@@ -136,8 +136,8 @@ class Run:
             yield
             return
         with ExitStack() as stack:
-            # In older versions of torch, weights that were cast without gradients are kept
-            # that way, and do not learn.
+            # Older versions of torch keep weights that were cast without gradients, and
+            # these do not learn.
             stack.enter_context(
                 torch.autocast(device_type, dtype=torch.bfloat16, cache_enabled=False)
             )

@@ -212,8 +212,9 @@ class AnoGANDetector(BaseDetector):
     net_params : dict or None, default=None
         What this constructor has no parameter for: "optimizer" (Adam if not given), as
         in ``{"optimizer": torch.optim.RMSprop}``, its options "optimizer__<name>", and
-        "optimizer_d__<name>" for the discriminator or critic alone; and "compile", as
-        in :class:`skorch.NeuralNet <skorch.net.NeuralNet>`. Other names are refused.
+        "optimizer_d__<name>" for the discriminator or critic alone; "compile", as in
+        :class:`skorch.NeuralNet <skorch.net.NeuralNet>`; and "mixed_precision", None or
+        "bfloat16" (see :ref:`mixed-precision`). Other names are refused.
     device : str or torch.device, default="auto"
         Where to train and score. "auto" takes CUDA when there is one, then MPS, then
         the CPU.

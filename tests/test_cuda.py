@@ -37,6 +37,7 @@ VARIANTS = [
         "local": {},
         "joint": {"score_type": "joint"},
         "reconstruction": {"score_type": "reconstruction"},
+        "half": {"net_params": {"mixed_precision": "bfloat16"}},
         "conv": {"conv": True, "input_shape": (1, 2, 2)},
         "conv, 2 members": {"conv": True, "input_shape": (1, 4), "n_members": 2},
     }.items()
@@ -45,6 +46,7 @@ VARIANTS += [
     pytest.param(AnoGANDetector, params, id=f"AnoGANDetector-{name}")
     for name, params in {
         "encoder": {},
+        "half": {"net_params": {"mixed_precision": "bfloat16"}},
         "nearest": {"search": NearestSearch(n_candidates=50, n_steps=5)},
         "gradient": {"search": GradientSearch(n_steps=5, n_starts=2)},
         "conv": {"conv": True, "input_shape": (1, 2, 2)},

@@ -13,7 +13,7 @@ from skganomaly.searches import EncoderSearch
 X = np.random.default_rng(0).normal(size=(60, 3))
 OPTIONS = {"max_steps": 5, "n_members": 1, "random_state": 0}
 
-TAKEN = {"optimizer", "compile"}
+TAKEN = {"optimizer", "compile", "mixed_precision"}
 # The detector's own parameter for it.
 INSTEAD = {
     "lr": "learning_rate",

@@ -9,7 +9,12 @@ from scipy.spatial.distance import cdist
 from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
 from skganomaly._models import _whitening as whitening_module
 from skganomaly._models._scoring import JointScoring
-from skganomaly._models._whitening import CodeDistribution, Whitening, shrinkage_for
+from skganomaly._models._whitening import (
+    CodeDistribution,
+    Squash,
+    Whitening,
+    shrinkage_for,
+)
 
 
 def correlated(n_rows, width, seed=0, n_members=2):
@@ -165,3 +170,18 @@ def test_no_diagnostic_ends_a_fit(small, cls):
     for figures in vars(detector.training_report_).values():
         values = figures.values() if isinstance(figures, dict) else np.ravel(figures)
         assert all(np.isfinite(v) for v in values if isinstance(v, float))
+
+
+@pytest.mark.parametrize("shape", [(2, 9, 4), (2, 10, 4), (1, 8, 1), (3, 1, 2)])
+def test_squash_goes_by_torchs_medians(shape):
+    """The lower one of an even number; the rows stay as they are."""
+    rows = torch.from_numpy(np.random.default_rng(0).normal(size=shape))
+    given = rows.clone()
+    squash = Squash().fit(rows)
+    median = rows.median(dim=1, keepdim=True).values
+    deviation = (rows - median).abs().median(dim=1, keepdim=True).values
+    assert_array_equal(rows, given)
+    assert_array_equal(squash.median, median.float())
+    assert (squash.spread >= (1.4826 * deviation).float()).all()
+    if shape[1] > 8:
+        assert_array_equal(squash.spread, (1.4826 * deviation).float())

@@ -295,8 +295,14 @@ class _Transposed2d(nn.ConvTranspose2d):
         ]
         n_channels = self.weight.shape[1] * self.groups
         options = self.stride, self.padding, self.dilation, self.groups
-        made = _Spread.apply(x, self.weight, (len(x), n_channels, *size), options)
-        return made if self.bias is None else made + self.bias[:, None, None]
+        weight, bias = self.weight, self.bias
+        if torch.is_autocast_enabled("cpu"):
+            # Which does not know of ours.
+            dtype = torch.get_autocast_dtype("cpu")
+            x, weight = x.to(dtype), weight.to(dtype)
+            bias = None if bias is None else bias.to(dtype)
+        made = _Spread.apply(x, weight, (len(x), n_channels, *size), options)
+        return made if bias is None else made + bias[:, None, None]
 
 
 def _concatenated(layers):

@@ -124,13 +124,21 @@ class Standardise(Fitted):
         return (rows - self.mean) / self.scale
 
 
+def _median(rows):
+    """The lower median of each column, as torch has it, which takes twice the time."""
+    columns = rows.mT.clone(memory_format=torch.contiguous_format).cpu().numpy()
+    middle = (rows.shape[1] - 1) // 2
+    columns.partition(middle, axis=2)
+    return torch.from_numpy(columns[:, None, :, middle].copy()).to(rows.device)
+
+
 class Squash(Fitted):
     """Centre and scale columns robustly, and squash what lies far out."""
 
     def fit(self, rows):
         rows = rows.double()
-        median = rows.median(dim=1, keepdim=True).values
-        deviation = (rows - median).abs().median(dim=1, keepdim=True).values
+        median = _median(rows)
+        deviation = _median((rows - median).abs())
         spread = torch.maximum(
             1.4826 * deviation, 0.1 * rows.std(dim=1, keepdim=True, correction=0)
         )

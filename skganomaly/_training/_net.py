@@ -37,7 +37,7 @@ class AdversarialNet(NeuralNet):
         optimiser ``optimizer_d_``, the other player ``module_`` with ``optimizer_``.
     max_steps : int
         Optimiser steps of the whole training.
-    schedule, noise, average_decay, sources, orders
+    schedule, noise, average_decay, sources, orders, mixed_precision
         See :class:`Run`.
     phase : str, default="training"
         Which training of a detector this is, for its callbacks.
@@ -68,6 +68,7 @@ class AdversarialNet(NeuralNet):
         average_decay=None,
         sources=None,
         orders=None,
+        mixed_precision=None,
         phase="training",
         optimizer=torch.optim.Adam,
         **options,
@@ -89,6 +90,7 @@ class AdversarialNet(NeuralNet):
         self.average_decay = average_decay
         self.sources = sources
         self.orders = orders
+        self.mixed_precision = mixed_precision
         self.phase = phase
 
     def __repr__(self):
@@ -164,6 +166,7 @@ class AdversarialNet(NeuralNet):
             on_gradient=self._tell_of_gradients if listeners else None,
             # A bar may as well go on from chunk to chunk.
             listened=any(not isinstance(c, ProgressBar) for c in listeners),
+            mixed_precision=self.mixed_precision,
         )
 
     def _tell_of_gradients(self, module, rows):

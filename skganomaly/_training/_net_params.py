@@ -1,8 +1,12 @@
 """Which further arguments of skorch's net a user may pass."""
 
+import warnings
+
+import torch
+
 __all__ = ["check_net_params"]
 
-_ALLOWED = "optimizer", "compile"
+_ALLOWED = "optimizer", "compile", "mixed_precision"
 _ALLOWED_PREFIXES = "optimizer__", "optimizer_d__", "compile__"
 
 # What the detector itself sets, and the parameter that does it.
@@ -23,7 +27,7 @@ _SET_BY = {
 }
 
 
-def check_net_params(net_params, *, parameters, adversarial):
+def check_net_params(net_params, *, parameters, adversarial, device):
     """Refuse arguments that the detector sets itself, or that mean nothing to it.
 
     Parameters
@@ -33,6 +37,8 @@ def check_net_params(net_params, *, parameters, adversarial):
         Names of the detector's parameters.
     adversarial : bool
         Whether there is a discriminator, with an optimiser of its own.
+    device : torch.device
+        Where it is trained.
 
     Raises
     ------
@@ -56,6 +62,28 @@ def check_net_params(net_params, *, parameters, adversarial):
             remedy = "It is none of the options that may be chosen."
         raise ValueError(
             f"net_params has {name!r}. {remedy} Allowed are 'optimizer', 'compile', "
-            "options 'optimizer__<name>' of it, and 'optimizer_d__<name>' for the "
-            "discriminator alone."
+            "'mixed_precision', options 'optimizer__<name>' of the first, and "
+            "'optimizer_d__<name>' for the discriminator alone."
         )
+    _check_precision((net_params or {}).get("mixed_precision"), device)
+
+
+def _check_precision(precision, device):
+    if precision is None:
+        return
+    if precision != "bfloat16":
+        raise ValueError(
+            f"net_params has 'mixed_precision': {precision!r}. It is 'bfloat16', or "
+            "None for single precision."
+        )
+    try:
+        with warnings.catch_warnings():
+            # Where torch has none, it may go on without and warn.
+            warnings.simplefilter("error")
+            torch.autocast(device.type, dtype=torch.bfloat16)
+    except (RuntimeError, UserWarning) as error:
+        raise ValueError(
+            f"net_params has 'mixed_precision': {precision!r}, which is not to be had "
+            f"on the device {str(device)!r} ({error}). Leave it out, or choose another "
+            "device."
+        ) from error

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import torch
@@ -46,6 +47,8 @@ class Run:
         Told of each player whose gradients are there, before anything moves.
     listened : bool, default=True
         Whether it has to be told in every step, if there is one.
+    mixed_precision : {"bfloat16"} or None, default=None
+        What the networks' products are computed in, if not in single precision.
 
     Attributes
     ----------
@@ -68,6 +71,7 @@ class Run:
         orders=None,
         on_gradient=None,
         listened=True,
+        mixed_precision=None,
     ):
         self.game = game
         self.players = game.players()
@@ -80,6 +84,7 @@ class Run:
         self.orders = orders
         self.on_gradient = on_gradient
         self.listened = listened
+        self.mixed_precision = mixed_precision
         self.averaged = next(iter(self.players))
         for player in self.players.values():
             # As an earlier run has left it.
@@ -126,7 +131,9 @@ class Run:
         """What is the same in each step of a phase."""
         ranks = current()
         random = ranks.own_source(self.sources.get("losses"), self.n_steps)
-        losses = self.game.losses(rows, self._with_noise(rows), phase, random)
+        noisy = self._with_noise(rows)
+        with self._products(rows.device.type):
+            losses = self.game.losses(rows, noisy, phase, random)
         _check_losses(self.game, losses, phase, len(rows))
         # The losses share a graph, which all but the last backward pass must leave.
         for player in reversed(phase.players):
@@ -173,6 +180,22 @@ class Run:
         if any(p._compiled_call_impl is not None for p in self.players.values()):
             return "networks are compiled"
         return None
+
+    @contextmanager
+    def _products(self, device_type):
+        """Have networks multiply in another precision, and return single precision."""
+        if self.mixed_precision is None:
+            yield
+            return
+        with ExitStack() as stack:
+            # Older versions of torch keep weights that were cast without gradients, and
+            # these do not learn.
+            stack.enter_context(
+                torch.autocast(device_type, dtype=torch.bfloat16, cache_enabled=False)
+            )
+            for player in self.players.values():
+                stack.callback(player.register_forward_hook(_in_single).remove)
+            yield
 
     def _backward(self, player, terms, rows, *, retain_graph):
         module = self.players[player]
@@ -320,6 +343,14 @@ def _check_losses(game, losses, phase, n_members):
             f"{type(game).__name__}.losses has {sorted(twice)} for two players. Terms "
             "are recorded by their names, so each needs one of its own."
         )
+
+
+def _in_single(module, inputs, output):
+    """A hook that returns what a network does, or a tuple of it, for losses to sum."""
+    if isinstance(output, tuple):
+        return tuple(_in_single(module, inputs, part) for part in output)
+    half = isinstance(output, torch.Tensor) and output.dtype == torch.bfloat16
+    return output.float() if half else output
 
 
 def _frozen(module):

@@ -478,6 +478,7 @@ class Trainer:
             net_params,
             parameters=detector.get_params(deep=False),
             adversarial="discriminator" in game.players(),
+            device=self.device,
         )
         if "optimizer" not in net_params:
             options["optimizer__betas"] = (settings.beta_1, 0.999)

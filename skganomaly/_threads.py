@@ -20,15 +20,19 @@ if TYPE_CHECKING:
 
 __all__ = ["threads_for"]
 
-# Multiplications of one pass that are worth threads: some milliseconds of one.
-_WORTH_THREADS = 2**26
+# Multiplications of one pass that are worth threads, if it is one of a training step,
+# which has several and their gradients, or of a score, where there is little else.
+_WORTH_IN_TRAINING = 2**26
+_WORTH_IN_SCORING = 2**30
 
 # Multiplications that a value takes at least, where kernels move over an image.
 _PER_VALUE = 2**10
 
 
 @contextmanager
-def threads_for(n_rows: int, n_values: int, n_parameters: int) -> Iterator[None]:
+def threads_for(
+    n_rows: int, n_values: int, n_parameters: int, *, training: bool = False
+) -> Iterator[None]:
     """Leave torch one thread in a block, unless its work is large.
 
     What counts is a pass of the rows that networks see at once. Large work keeps the
@@ -42,9 +46,12 @@ def threads_for(n_rows: int, n_values: int, n_parameters: int) -> Iterator[None]
         Values of the rows of all networks.
     n_parameters : int
         Of all networks.
+    training : bool, default=False
+        Whether the pass is one of a training step.
     """
+    enough = _WORTH_IN_TRAINING if training else _WORTH_IN_SCORING
     # Each parameter meets each row once, and in convolutions more often.
-    if max(n_rows * n_parameters, n_values * _PER_VALUE) >= _WORTH_THREADS:
+    if max(n_rows * n_parameters, n_values * _PER_VALUE) >= enough:
         yield
         return
     # The first question of a thread has torch set its numbers, which would undo ours.

@@ -81,21 +81,26 @@ class Architecture:
 
 
 def test_small_work_takes_one_and_large_what_the_user_allows():
-    with threads_for(*SMALL):
+    with threads_for(*SMALL, training=True):
         assert counts() == {1}
         with threads_for(*SMALL):
             assert counts() == {1}
         assert counts() == {1}
     assert counts() == {2}
     for large in (LARGE, (64, 2 * 64 * 28 * 28, 10**5), (4096, 4096 * 30, 10**5)):
-        with threads_for(*large):
+        with threads_for(*large, training=True):
             assert counts() == {2}
+        # A score has a small part of the work of a step, and waits as often.
+        with threads_for(*large):
+            assert counts() == {1}
+    with threads_for(64, 64 * 1555, 2**24):
+        assert counts() == {2}
 
 
 def test_never_more_than_the_user_allows():
     torch.set_num_threads(1)
     for work in (SMALL, LARGE):
-        with threads_for(*work):
+        with threads_for(*work, training=True):
             assert counts() == {1}
         assert counts() == {1}
 

@@ -26,6 +26,7 @@ from skganomaly._training import _trainer
 CASES = {
     "ganomaly-30": (GANomalyDetector, (1000, 30)),
     "ganomaly-100": (GANomalyDetector, (1000, 100)),
+    "ganomaly-200": (GANomalyDetector, (500, 200)),
     "ganomaly-768": (GANomalyDetector, (500, 768)),
     "ganomaly-28x28": (GANomalyDetector, (200, 28, 28)),
     "autoencoder-30": (AutoencoderDetector, (1000, 30)),
@@ -44,7 +45,7 @@ def measure(name, turns, n_steps, n_threads):
     for turn in range(turns + 1):
         for count, limited in ways:
             torch.set_num_threads(count)
-            threads_for = LIMIT if limited else lambda *sizes: contextlib.nullcontext()
+            threads_for = LIMIT if limited else lambda *a, **b: contextlib.nullcontext()
             _fitted.threads_for = _trainer.threads_for = threads_for
             detector = cls(max_steps=n_steps, random_state=0)
             calls = {"fit": detector.fit, "score": detector.anomaly_score}

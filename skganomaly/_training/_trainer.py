@@ -417,7 +417,8 @@ class Trainer:
         parameters = chain.from_iterable(
             p.parameters() for p in game.players().values()
         )
-        return threads_for(n_rows, n_values, sum(p.numel() for p in parameters))
+        n_parameters = sum(p.numel() for p in parameters)
+        return threads_for(n_rows, n_values, n_parameters, training=True)
 
     def _dataset(self):
         if self._rows is None:

@@ -77,8 +77,9 @@ def test_gradients_are_those_of_single_precision_to_rounding(name, monkeypatch):
     """Of each player, also through the slope that a penalty is taken of."""
     gradients = []
 
-    def keep(run, player, *args, **kwargs):
-        backward(run, player, *args, **kwargs)
+    def keep(run, player, terms, *args, **kwargs):
+        assert all(term.dtype == torch.float32 for term in terms.values())
+        backward(run, player, terms, *args, **kwargs)
         learned = [p for p in run.players[player].parameters() if p.grad is not None]
         assert learned
         assert all(p.grad.dtype == torch.float32 for p in learned)

@@ -187,13 +187,30 @@ def test_a_device_without_it_is_refused(monkeypatch):
     with pytest.raises(ValueError, match="not to be had on the device 'meta'"):
         check("meta")
 
-    def autocast(kind, dtype):
+    def disabled(kind, dtype):
         # As older versions do on Apple's GPUs.
         warnings.warn("Disabling autocast.", UserWarning, stacklevel=2)
+        return autocast(kind, dtype, enabled=False)
 
-    monkeypatch.setattr(torch, "autocast", autocast)
-    with pytest.raises(ValueError, match=r"'cpu' \(Disabling autocast\.\)\. Leave it"):
+    autocast = torch.autocast
+    monkeypatch.setattr(torch, "autocast", disabled)
+    with (
+        pytest.warns(UserWarning, match=r"Disabling autocast\."),
+        pytest.raises(ValueError, match=r"on the device 'cpu'\. Leave it out"),
+    ):
         fit("GANomaly", **HALF)
+
+
+def test_filters_of_warnings_are_left_alone(monkeypatch):
+    """They are of the process, and fits in threads would not put them back in turn."""
+
+    def watched(*args, **kwargs):
+        assert warnings.filters == filters
+        return autocast(*args, **kwargs)
+
+    filters, autocast = list(warnings.filters), torch.autocast
+    monkeypatch.setattr(torch, "autocast", watched)
+    check("cpu")
 
 
 def test_nothing_is_entered_without_it(monkeypatch):

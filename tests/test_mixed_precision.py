@@ -177,6 +177,8 @@ def test_other_precisions_are_refused():
     """Half precision of another kind needs losses to be scaled."""
     with pytest.raises(ValueError, match=r"'float16'.*'bfloat16', or None"):
         fit("GANomaly", net_params={"mixed_precision": "float16"})
+    with pytest.raises(ValueError, match="is 'bfloat16', or None"):
+        check("cpu", np.array(["bfloat16", "float16"]))
     check("cpu", None)
 
 

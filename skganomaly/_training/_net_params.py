@@ -69,7 +69,7 @@ def check_net_params(net_params, *, parameters, adversarial, device):
 def _check_precision(precision, device):
     if precision is None:
         return
-    if precision != "bfloat16":
+    if not isinstance(precision, str) or precision != "bfloat16":
         raise ValueError(
             f"net_params has 'mixed_precision': {precision!r}. It is 'bfloat16', or "
             "None for single precision."

@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -126,6 +127,38 @@ class Reconstructs(Method):
         return {"reconstruction": x - self.generator(x)}
 
 
+class Made(NamedTuple):
+    rows: torch.Tensor
+
+
+class Holding(nn.Sequential):
+    """A network that returns its output by names, and in a list."""
+
+    def forward(self, x):
+        made = super().forward(x)
+        return {"named": Made(made), "listed": [made]}
+
+
+class Holds(Reconstructs):
+    def __init__(self, build, settings):
+        super().__init__(build, settings)
+        self.generator = Holding(*self.generator)
+
+    def losses(self, x, noisy, phase, random):
+        held = self.generator(noisy)
+        parts = held["named"].rows, *held["listed"]
+        Holds.seen = [part.dtype for part in parts]
+        loss = (x - parts[0]).square().flatten(1).mean(1)
+        return {
+            "generator": {"made": loss},
+            "discriminator": {"critic": self.discriminator(x)[0].square().mean(1)},
+        }
+
+    def parts(self, x, names):
+        made = self.generator(x)["named"].rows
+        return {"reconstruction": (x - made).flatten(2)}
+
+
 class OwnDetector(BaseDetector):
     _method = Reconstructs
 
@@ -140,6 +173,18 @@ def test_own_losses_see_single_precision_and_all_networks_learn():
     assert Reconstructs.seen == [torch.float32] * 3 + [torch.bfloat16]
     for name, tensor in after.net_.discriminator_.state_dict().items():
         assert (tensor - first[name]).abs().max() > 1e-3
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_outputs_that_are_held_by_something():
+    """They are in single precision, and held as they were."""
+
+    class Holder(BaseDetector):
+        _method = Holds
+
+    conv = {"architecture": SMALL, "score_type": "joint"}
+    Holder(**OPTIONS | {"max_steps": 1}, **conv, **HALF).fit(MAPS)
+    assert Holds.seen == [torch.float32] * 2
 
 
 def test_it_is_saved_and_gone_on_with(tmp_path, monkeypatch):

@@ -56,12 +56,14 @@ def threads_for(
         return
     # The first question of a thread has torch set its numbers, which would undo ours.
     torch.get_num_threads()
-    swaps = _swaps()
-    before = [swap(1) for swap in swaps]
+    before = []
+    # An interrupt, at any place, undoes what has been done.
     try:
+        for swap in _swaps():
+            before.append((swap, swap(1)))
         yield
     finally:
-        for swap, number in zip(swaps, before, strict=True):
+        for swap, number in before:
             swap(number)
 
 

@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -77,8 +78,9 @@ def test_gradients_are_those_of_single_precision_to_rounding(name, monkeypatch):
     """Of each player, also through the slope that a penalty is taken of."""
     gradients = []
 
-    def keep(run, player, *args, **kwargs):
-        backward(run, player, *args, **kwargs)
+    def keep(run, player, terms, *args, **kwargs):
+        assert all(term.dtype == torch.float32 for term in terms.values())
+        backward(run, player, terms, *args, **kwargs)
         learned = [p for p in run.players[player].parameters() if p.grad is not None]
         assert learned
         assert all(p.grad.dtype == torch.float32 for p in learned)
@@ -125,6 +127,38 @@ class Reconstructs(Method):
         return {"reconstruction": x - self.generator(x)}
 
 
+class Made(NamedTuple):
+    rows: torch.Tensor
+
+
+class Holding(nn.Sequential):
+    """A network that returns its output by names, and in a list."""
+
+    def forward(self, x):
+        made = super().forward(x)
+        return {"named": Made(made), "listed": [made]}
+
+
+class Holds(Reconstructs):
+    def __init__(self, build, settings):
+        super().__init__(build, settings)
+        self.generator = Holding(*self.generator)
+
+    def losses(self, x, noisy, phase, random):
+        held = self.generator(noisy)
+        parts = held["named"].rows, *held["listed"]
+        Holds.seen = [part.dtype for part in parts]
+        loss = (x - parts[0]).square().flatten(1).mean(1)
+        return {
+            "generator": {"made": loss},
+            "discriminator": {"critic": self.discriminator(x)[0].square().mean(1)},
+        }
+
+    def parts(self, x, names):
+        made = self.generator(x)["named"].rows
+        return {"reconstruction": (x - made).flatten(2)}
+
+
 class OwnDetector(BaseDetector):
     _method = Reconstructs
 
@@ -139,6 +173,18 @@ def test_own_losses_see_single_precision_and_all_networks_learn():
     assert Reconstructs.seen == [torch.float32] * 3 + [torch.bfloat16]
     for name, tensor in after.net_.discriminator_.state_dict().items():
         assert (tensor - first[name]).abs().max() > 1e-3
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_outputs_that_are_held_by_something():
+    """They are in single precision, and held as they were."""
+
+    class Holder(BaseDetector):
+        _method = Holds
+
+    conv = {"architecture": SMALL, "score_type": "joint"}
+    Holder(**OPTIONS | {"max_steps": 1}, **conv, **HALF).fit(MAPS)
+    assert Holds.seen == [torch.float32] * 2
 
 
 def test_it_is_saved_and_gone_on_with(tmp_path, monkeypatch):
@@ -176,6 +222,8 @@ def test_other_precisions_are_refused():
     """Half precision of another kind needs losses to be scaled."""
     with pytest.raises(ValueError, match=r"'float16'.*'bfloat16', or None"):
         fit("GANomaly", net_params={"mixed_precision": "float16"})
+    with pytest.raises(ValueError, match="is 'bfloat16', or None"):
+        check("cpu", np.array(["bfloat16", "float16"]))
     check("cpu", None)
 
 
@@ -186,13 +234,30 @@ def test_a_device_without_it_is_refused(monkeypatch):
     with pytest.raises(ValueError, match="not to be had on the device 'meta'"):
         check("meta")
 
-    def autocast(kind, dtype):
+    def disabled(kind, dtype):
         # As older versions do on Apple's GPUs.
         warnings.warn("Disabling autocast.", UserWarning, stacklevel=2)
+        return autocast(kind, dtype, enabled=False)
 
-    monkeypatch.setattr(torch, "autocast", autocast)
-    with pytest.raises(ValueError, match=r"'cpu' \(Disabling autocast\.\)\. Leave it"):
+    autocast = torch.autocast
+    monkeypatch.setattr(torch, "autocast", disabled)
+    with (
+        pytest.warns(UserWarning, match=r"Disabling autocast\."),
+        pytest.raises(ValueError, match=r"on the device 'cpu'\. Leave it out"),
+    ):
         fit("GANomaly", **HALF)
+
+
+def test_filters_of_warnings_are_left_alone(monkeypatch):
+    """They are of the process, and fits in threads would not put them back in turn."""
+
+    def watched(*args, **kwargs):
+        assert warnings.filters == filters
+        return autocast(*args, **kwargs)
+
+    filters, autocast = list(warnings.filters), torch.autocast
+    monkeypatch.setattr(torch, "autocast", watched)
+    check("cpu")
 
 
 def test_nothing_is_entered_without_it(monkeypatch):

@@ -16,7 +16,7 @@ from skorch.callbacks import Callback
 from torch import nn
 
 import skganomaly
-from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector
+from skganomaly import AnoGANDetector, AutoencoderDetector, GANomalyDetector, _threads
 from skganomaly._threads import threads_for
 from skganomaly.architectures import MLP
 
@@ -186,6 +186,19 @@ def test_scoring_fails(small, rows, monkeypatch):
     monkeypatch.setattr(detector.model_.method, "parts", fail)
     with pytest.raises(RuntimeError, match="told to"):
         detector.predict(rows)
+    assert counts() == {2}
+
+
+def test_interrupted_before_it_begins(monkeypatch):
+    """What had been limited by then is limited no longer."""
+
+    def interrupted(number):
+        raise KeyboardInterrupt
+
+    swaps = [*_threads._swaps(), interrupted]
+    monkeypatch.setattr(_threads, "_swaps", lambda: swaps)
+    with pytest.raises(KeyboardInterrupt), threads_for(*SMALL):
+        raise AssertionError
     assert counts() == {2}
 
 

@@ -164,7 +164,8 @@ class EncoderGame(Game):
         if weight:
             with torch.no_grad():
                 target = method.features(x)
-            error = squared_error(method.features(generated), target)
+            # The critic is no player of this game, so what it says may be in half.
+            error = squared_error(method.features(generated).float(), target.float())
             terms["encoder_features"] = weight * error
         size = code.square().flatten(1).mean(1)
         terms["encoder_prior"] = _ENCODER_PRIOR_WEIGHT * size

@@ -1,7 +1,5 @@
 """Which further arguments of skorch's net a user may pass."""
 
-import warnings
-
 import torch
 
 __all__ = ["check_net_params"]
@@ -71,19 +69,20 @@ def check_net_params(net_params, *, parameters, adversarial, device):
 def _check_precision(precision, device):
     if precision is None:
         return
-    if precision != "bfloat16":
+    if not isinstance(precision, str) or precision != "bfloat16":
         raise ValueError(
             f"net_params has 'mixed_precision': {precision!r}. It is 'bfloat16', or "
             "None for single precision."
         )
     try:
-        with warnings.catch_warnings():
+        with torch.autocast(device.type, dtype=torch.bfloat16):
             # Where torch has none, it may go on without and warn.
-            warnings.simplefilter("error")
-            torch.autocast(device.type, dtype=torch.bfloat16)
-    except (RuntimeError, UserWarning) as error:
+            there, why = torch.is_autocast_enabled(device.type), ""
+    except RuntimeError as error:
+        there, why = False, f" ({error})"
+    if not there:
         raise ValueError(
             f"net_params has 'mixed_precision': {precision!r}, which is not to be had "
-            f"on the device {str(device)!r} ({error}). Leave it out, or choose another "
+            f"on the device {str(device)!r}{why}. Leave it out, or choose another "
             "device."
-        ) from error
+        )

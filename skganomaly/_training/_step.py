@@ -346,9 +346,13 @@ def _check_losses(game, losses, phase, n_members):
 
 
 def _in_single(module, inputs, output):
-    """A hook that returns what a network does, or a tuple of it, for losses to sum."""
-    if isinstance(output, tuple):
-        return tuple(_in_single(module, inputs, part) for part in output)
+    """A hook that returns what a network does, whatever holds it, for losses to sum."""
+    again = partial(_in_single, module, inputs)
+    if isinstance(output, dict):
+        return {name: again(part) for name, part in output.items()}
+    if isinstance(output, list | tuple):
+        make = getattr(output, "_make", type(output))
+        return make([again(part) for part in output])
     half = isinstance(output, torch.Tensor) and output.dtype == torch.bfloat16
     return output.float() if half else output
 

@@ -167,7 +167,7 @@ def learn(
     def describe(method, generator):
         model = detector._new_model(settings, scaling, method).freeze()
         bar = progress_of(detector, method)
-        with model.threads():
+        with model.threads(fits=True):
             scores, health = fit_score(model, division, settings, generator, bar)
         if len(left_out):
             scores = _with_left_out(scores, model, *everybody, left_out)

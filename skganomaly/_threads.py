@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["threads_for"]
 
-# Multiplications of one pass that are worth threads, if it is one of a training step,
-# which has several and their gradients, or of a score, where there is little else.
-_WORTH_IN_TRAINING = 2**26
+# Multiplications of one pass that are worth threads: if much else comes with it, such
+# as gradients, or if it is a score.
+_WORTH_IF_HEAVY = 2**26
 _WORTH_IN_SCORING = 2**30
 
 # Multiplications that a value takes at least, where kernels move over an image.
@@ -31,7 +31,7 @@ _PER_VALUE = 2**10
 
 @contextmanager
 def threads_for(
-    n_rows: int, n_values: int, n_parameters: int, *, training: bool = False
+    n_rows: int, n_values: int, n_parameters: int, *, heavy: bool = False
 ) -> Iterator[None]:
     """Leave torch one thread in a block, unless its work is large.
 
@@ -46,10 +46,11 @@ def threads_for(
         Values of the rows of all networks.
     n_parameters : int
         Of all networks.
-    training : bool, default=False
-        Whether the pass is one of a training step.
+    heavy : bool, default=False
+        Whether the pass is one of a training step, of a search by gradients, or of the
+        fit of a score.
     """
-    enough = _WORTH_IN_TRAINING if training else _WORTH_IN_SCORING
+    enough = _WORTH_IF_HEAVY if heavy else _WORTH_IN_SCORING
     # Each parameter meets each row once, and in convolutions more often.
     if max(n_rows * n_parameters, n_values * _PER_VALUE) >= enough:
         yield

@@ -81,14 +81,14 @@ class Architecture:
 
 
 def test_small_work_takes_one_and_large_what_the_user_allows():
-    with threads_for(*SMALL, training=True):
+    with threads_for(*SMALL, heavy=True):
         assert counts() == {1}
         with threads_for(*SMALL):
             assert counts() == {1}
         assert counts() == {1}
     assert counts() == {2}
     for large in (LARGE, (64, 2 * 64 * 28 * 28, 10**5), (4096, 4096 * 30, 10**5)):
-        with threads_for(*large, training=True):
+        with threads_for(*large, heavy=True):
             assert counts() == {2}
         # A score has a small part of the work of a step, and waits as often.
         with threads_for(*large):
@@ -100,7 +100,7 @@ def test_small_work_takes_one_and_large_what_the_user_allows():
 def test_never_more_than_the_user_allows():
     torch.set_num_threads(1)
     for work in (SMALL, LARGE):
-        with threads_for(*work, training=True):
+        with threads_for(*work, heavy=True):
             assert counts() == {1}
         assert counts() == {1}
 
@@ -202,8 +202,9 @@ def test_interrupted_before_it_begins(monkeypatch):
     assert counts() == {2}
 
 
-def test_scoring_goes_by_the_block(small):
+def test_scoring_goes_by_the_block(small, monkeypatch):
     """One row of a large kind takes what a thousand take."""
+    monkeypatch.setattr(_threads, "_WORTH_IN_SCORING", 2**25)
     torch.set_num_threads(1)
     images = np.random.default_rng(0).normal(size=(64, 28, 28))
     detector = small(AutoencoderDetector, conv=True, max_steps=1).fit(images)

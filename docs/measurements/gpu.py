@@ -186,6 +186,8 @@ def main():
     options = parser.parse_args()
     device = options.device
     if device == "cuda":
+        if not torch.cuda.is_available():
+            parser.error("torch finds no CUDA device; --device cpu tries the script")
         print(torch.cuda.get_device_name(), "torch", torch.__version__, flush=True)
     if not options.without_tests:
         tests = [sys.executable, "-m", "pytest", "-m", "cuda", "-q"]

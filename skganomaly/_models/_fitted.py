@@ -131,9 +131,13 @@ class FittedModel(nn.Module):
         n_values = self.n_members * n_rows * math.prod(self.input_shape)
         return n_rows, n_values, sum(p.numel() for p in self.method.parameters())
 
-    def threads(self) -> AbstractContextManager[None]:
-        """As many threads as a block is worth, whatever the number of rows."""
-        return threads_for(*self._sizes)
+    def threads(self, *, fits: bool = False) -> AbstractContextManager[None]:
+        """As many threads as a block is worth, whatever the number of rows.
+
+        The fit of a score is worth more of them, as its matrices may be large.
+        """
+        heavy = fits or self.method.searches_codes
+        return threads_for(*self._sizes, heavy=heavy)
 
     def forward(self, rows: Tensor, own_groups: Tensor | None = None) -> Tensor:
         """Anomaly scores of rows.

@@ -418,7 +418,7 @@ class Trainer:
             p.parameters() for p in game.players().values()
         )
         n_parameters = sum(p.numel() for p in parameters)
-        return threads_for(n_rows, n_values, n_parameters, training=True)
+        return threads_for(n_rows, n_values, n_parameters, heavy=True)
 
     def _dataset(self):
         if self._rows is None:

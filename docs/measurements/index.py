@@ -8,10 +8,10 @@ faiss' graph (HNSW, Malkov and Yashunin 2018, :arxiv:`1603.09320`) and inverted 
 """
 
 import argparse
+import importlib
 import time
 from functools import partial
 
-import faiss
 import numpy as np
 import torch
 
@@ -57,7 +57,7 @@ def approximate(index, set_effort, queries, nearest):
     return taken / len(queries) * 1e6, share / N_NEIGHBORS
 
 
-def compare(queries, vectors):
+def compare(faiss, queries, vectors):
     n, width = vectors.shape
     exact, build = seconds(lambda: NearestVectors(vectors[None]))
     exact.search(queries[None], N_NEIGHBORS)
@@ -85,6 +85,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--most", type=int, default=100_000, help="references")
     most = parser.parse_args().most
+    faiss = importlib.import_module("faiss")
     torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
     X, y = make_anomalies(
@@ -97,7 +98,7 @@ def main():
     vectors = joined_vectors(X[y == 1].astype(np.float32))
     queries, vectors = vectors[:N_QUERIES], vectors[N_QUERIES:]
     for n in [n for n in SIZES if n <= most]:
-        compare(queries, vectors[:n].contiguous())
+        compare(faiss, queries, vectors[:n].contiguous())
 
 
 if __name__ == "__main__":

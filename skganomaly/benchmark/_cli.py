@@ -194,7 +194,7 @@ def _add_compare_options(parser):
         choices=("quick", "full"),
         help=(
             "quick: six bundled and generated data sets (wine and iris for "
-            f"leave-one-class-out), {_QUICK_SEEDS} seeds, two to four minutes; full: "
+            f"leave-one-class-out), {_QUICK_SEEDS} seeds, one to two minutes; full: "
             f"all of them, {_FULL_SEEDS} seeds (default: quick)"
         ),
     )

@@ -9,7 +9,15 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from skganomaly.losses import squared_error
+
 WAITING = torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default
+
+
+def careful(a, b):
+    """A loss that looks at values, and so cannot be recorded."""
+    error = squared_error(a, b)
+    return error * 2 if error.max() > 1e9 else error
 
 
 def tensors_of(values):
